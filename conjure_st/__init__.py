@@ -1,0 +1,1 @@
+"""conjure-st: semantic similarity of texts from the images that they conjure."""

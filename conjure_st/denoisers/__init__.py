@@ -1,0 +1,8 @@
+"""Denoisers: diffusion models of every kind behind one small interface.
+
+`Denoiser` is the interface and `load` makes one from a model's name, folder, file or pipeline.
+"""
+
+from conjure_st.denoisers.protocol import Conditioning, Denoiser, Sampler, stack
+
+__all__ = ["Conditioning", "Denoiser", "Sampler", "stack"]

@@ -1,0 +1,103 @@
+"""The settings object: every field counts, bad ones are refused in words, dicts round-trip."""
+
+import dataclasses
+import math
+
+import pytest
+
+from conjure_st.process import GenerativeProcess
+
+OTHER = {
+    "scheduler": None,
+    "eta": 0.5,
+    "steps": 11,
+    "samples": 6,
+    "guidance_scale": 1.5,
+    "seed": 1,
+    "weighting": "score",
+    "height": 64,
+    "width": 64,
+    "dtype": "float16",
+    "prompt_template": "a photo of {}",
+    "negative_prompt": "blurry",
+    "timestep_spacing": "trailing",
+}
+FIELDS = [field.name for field in dataclasses.fields(GenerativeProcess)]
+
+
+def test_every_field_has_another_value_here():
+    assert set(OTHER) == set(FIELDS)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_each_field_changes_the_fingerprint(name):
+    changed = GenerativeProcess().replace(**{name: OTHER[name]})
+    assert changed.fingerprint() != GenerativeProcess().fingerprint()
+    same_trajectories = (
+        changed.trajectory_fingerprint() == GenerativeProcess().trajectory_fingerprint()
+    )
+    assert same_trajectories == (name in ("weighting", "samples"))
+
+
+def test_fingerprint_is_stable_between_runs_and_number_types():
+    # A literal on purpose: this digest is in caches and result files out there. If it has to
+    # change, FORMAT_VERSION changes too.
+    expected = "291767c35d2247dfeaf08d9b6350ab1ec060f94e7be4e18ef1f32d9c551a9aa2"
+    assert GenerativeProcess().fingerprint() == expected
+    assert GenerativeProcess(guidance_scale=1, eta=1).fingerprint() == expected
+
+
+def test_dict_round_trip():
+    process = GenerativeProcess(**OTHER)
+    assert GenerativeProcess.from_dict(process.to_dict()) == process
+    assert GenerativeProcess.from_dict({"steps": 3}) == GenerativeProcess(steps=3)
+
+
+def test_presets():
+    paper = GenerativeProcess.preset("paper")
+    assert (paper.steps, paper.samples, paper.weighting) == (10, 5, "uniform")
+    assert (paper.guidance_scale, paper.eta) == (1.0, 1.0)
+    fast = GenerativeProcess.preset("fast", seed=3)
+    assert fast.steps * fast.samples < paper.steps * paper.samples
+    assert fast.seed == 3
+
+
+def test_template_keeps_braces_of_the_text():
+    process = GenerativeProcess(prompt_template="{a} {}")
+    assert process.apply_template("{0} {}") == "{a} {0} {}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "says"),
+    [
+        ({"steps": 0}, ValueError, "steps=0"),
+        ({"samples": 0}, ValueError, "samples=0"),
+        ({"steps": 2.5}, TypeError, "2.5"),
+        ({"steps": True}, TypeError, "whole number"),
+        ({"height": -8}, ValueError, "height=-8"),
+        ({"eta": -0.1}, ValueError, "eta=-0.1"),
+        ({"eta": math.nan}, ValueError, "eta=nan"),
+        ({"guidance_scale": math.inf}, ValueError, "guidance_scale=inf"),
+        ({"guidance_scale": 0}, ValueError, "guidance_scale=0.0"),
+        ({"guidance_scale": "3"}, TypeError, "'3'"),
+        ({"weighting": "girsanow"}, ValueError, "'girsanov'"),
+        ({"dtype": "int8"}, ValueError, "'bfloat16'"),
+        ({"timestep_spacing": "even"}, ValueError, "'trailing'"),
+        ({"prompt_template": "a photo"}, ValueError, "'a photo'"),
+        ({"prompt_template": None}, TypeError, "None"),
+        ({"scheduler": "DDIM scheduler"}, ValueError, "class name"),
+    ],
+)
+def test_bad_settings_are_refused_in_words(settings, error, says):
+    with pytest.raises(error, match=None) as refusal:
+        GenerativeProcess(**settings)
+    assert says in str(refusal.value)
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="'paper', 'fast'"):
+        GenerativeProcess.preset("quick")
+    with pytest.raises(ValueError, match="'step'.*'steps'"):
+        GenerativeProcess.from_dict({"step": 3})
+    with pytest.raises(ValueError, match="format 99"):
+        GenerativeProcess.from_dict({"format": 99})
