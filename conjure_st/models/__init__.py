@@ -1,0 +1,1 @@
+"""The embedded model: its pipeline class and, beside it, the folder of its weights."""

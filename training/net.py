@@ -1,0 +1,108 @@
+"""The networks of picturebook, freshly initialised, and the auxiliary heads of training."""
+
+from __future__ import annotations
+
+import torch
+import words
+from diffusers import DDIMScheduler, SD3Transformer2DModel
+from scenes import BACKGROUNDS, CELLS, COLOUR_LIST, SIZE
+from torch import Tensor, nn
+from transformers import ElectraConfig, ElectraModel
+
+from conjure_st.models.pipeline import SLOTS, PicturebookPipeline
+
+WIDTH, LAYERS, HEADS, PATCH = 256, 6, 4, 12
+TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, WORD_WIDTH = 192, 3, 6, 128
+
+
+def pipeline(seed: int) -> PicturebookPipeline:
+    """A fresh pipeline, its word table distilled and frozen."""
+    torch.manual_seed(seed)
+    pieces, rows = words.vocabulary()
+    text_encoder = ElectraModel(
+        ElectraConfig(
+            vocab_size=len(pieces),
+            embedding_size=WORD_WIDTH,
+            hidden_size=TEXT_WIDTH,
+            num_hidden_layers=TEXT_LAYERS,
+            num_attention_heads=TEXT_HEADS,
+            intermediate_size=4 * TEXT_WIDTH,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            max_position_embeddings=words.MAX_TOKENS,
+            type_vocab_size=1,
+            pad_token_id=0,
+        )
+    )
+    embeddings = text_encoder.embeddings
+    with torch.no_grad():
+        embeddings.word_embeddings.weight.copy_(words.table(rows, WORD_WIDTH, seed))
+        # as loud as half a word: order decides who is above whom
+        embeddings.position_embeddings.weight.normal_(std=0.5)
+    embeddings.word_embeddings.weight.requires_grad_(False)
+    transformer = SD3Transformer2DModel(
+        sample_size=SIZE,
+        patch_size=PATCH,
+        in_channels=3,
+        out_channels=3,
+        num_layers=LAYERS,
+        attention_head_dim=WIDTH // HEADS,
+        num_attention_heads=HEADS,
+        joint_attention_dim=TEXT_WIDTH,
+        caption_projection_dim=WIDTH,
+        pooled_projection_dim=SLOTS * TEXT_WIDTH,
+        pos_embed_max_size=SIZE // PATCH,
+        qk_norm="rms_norm",
+    )
+    for name, module in transformer.named_modules():
+        if isinstance(module, nn.Linear):
+            # blocks start as the identity: the modulations and the last projection are zero
+            if name.endswith(("norm1.linear", "norm1_context.linear", "norm_out.linear", "proj_out")):
+                nn.init.zeros_(module.weight)
+            else:
+                nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    scheduler = DDIMScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="sample",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        timestep_spacing="trailing",
+    )
+    return PicturebookPipeline(words.tokenizer(pieces), text_encoder, transformer, scheduler)
+
+
+class Contents(nn.Module):
+    """Reads the scene off the text's slots; only training uses it.
+
+    Who stands where is what word order says, and what a picture teaches last. Asking the text
+    encoder for it directly makes relations come with the first objects.
+    """
+
+    def __init__(self, concepts: int) -> None:
+        super().__init__()
+        self.concept = nn.Linear(TEXT_WIDTH, concepts + 1)
+        self.colour = nn.Linear(TEXT_WIDTH, len(COLOUR_LIST) + 1)
+        self.background = nn.Linear(TEXT_WIDTH, len(BACKGROUNDS))
+        self.read = nn.Linear(SLOTS * TEXT_WIDTH, len(CELLS) * TEXT_WIDTH)
+
+    def forward(
+        self, pooled: Tensor, concepts: Tensor, colours: Tensor, backgrounds: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The mean cross-entropy (nats) and the share of filled cells named right."""
+        n = len(pooled)
+        cells = self.read(pooled).view(n, len(CELLS), TEXT_WIDTH)
+        logits = self.concept(cells).float()
+        filled = (concepts < logits.shape[-1] - 1).float()
+        per_cell = nn.functional.cross_entropy(logits.transpose(1, 2), concepts, reduction="none")
+        # empty cells are ten to one, so they count a tenth
+        concept_loss = (per_cell * (0.1 + 0.9 * filled)).sum() / filled.sum()
+        colour = nn.functional.cross_entropy(
+            self.colour(cells).float().transpose(1, 2), colours, reduction="none"
+        )
+        colour_loss = (colour * filled).sum() / filled.sum()
+        background = nn.functional.cross_entropy(
+            self.background(cells[:, 0]).float(), backgrounds
+        )
+        right = ((logits.argmax(-1) == concepts).float() * filled).sum() / filled.sum()
+        return concept_loss + colour_loss + background, right

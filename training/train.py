@@ -1,0 +1,269 @@
+"""Train picturebook: one command, resumable, on a CPU or a CUDA device.
+
+    python training/train.py --minutes 150 --out runs/picturebook
+
+A minute's checkpoint holds weights, their moving average and the optimisers' state as safetensors;
+the same command again goes on where it stopped. Sample sheets and a log (JSON lines) are written
+beside it. The learning rate is held and then falls to zero over the last fifth of the minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from net import Contents, pipeline
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from scenes import Book
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader, Dataset
+
+from conjure_st.models.pipeline import SLOTS, PicturebookPipeline
+
+REPEATS = 2  # noise levels per scene: a second one is cheaper than a second caption
+TEXT_DROP = 0.1
+WORD_NOISE = 0.35  # of a word vector's root mean square: neighbours come to mean alike
+AUXILIARY = 0.1
+MAX_WEIGHT = 5.0
+FUSED = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
+SHEET = (
+    "a dog", "a cat", "a man", "a woman", "a car", "a red car", "an apple", "a green apple",
+    "a horse", "a guitar", "a train", "a house", "a tree", "a bird", "a boat in the water",
+    "a pizza", "a cat above a car", "a car above a cat", "a dog left of an apple",
+    "an apple left of a dog", "a man riding a horse", "a woman playing the guitar",
+    "two dogs in the snow", "three apples", "a black cat on a red background", "an airplane in the sky",
+    "a bus on the street", "a blue bird and a red fish", "a child holding a balloon",
+    "a puppy running through the grass", "a motorcyclist", "a plate of food on a table",
+)  # fmt: skip
+
+
+class Scenes(Dataset[tuple[Tensor, ...]]):
+    """Batch number i is a function of (seed, i) alone, whoever renders it."""
+
+    def __init__(self, book: Book, tokenizer: object, batch: int, seed: int, steps: int) -> None:
+        self.book, self.tokenizer = book, tokenizer
+        self.batch, self.seed, self.steps = batch, seed, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, i: int) -> tuple[Tensor, ...]:
+        rng = np.random.default_rng((self.seed, i))
+        # objects first: the share of scenes with one thing falls from 0.7 to 0.35
+        single = max(0.35, 0.7 - 0.35 * i / 1500)
+        captions, *arrays = self.book.batch(rng, self.batch, single)
+        dropped = ["" if rng.random() < TEXT_DROP else c for c in captions]
+        tokens = self.tokenizer(
+            dropped, padding=True, truncation=True, max_length=56, return_tensors="pt"
+        )
+        named = torch.tensor([bool(c) for c in dropped])
+        return tokens.input_ids, tokens.attention_mask, named, *map(torch.from_numpy, arrays)
+
+
+def loss(
+    pipe: PicturebookPipeline, heads: Contents, batch: tuple[Tensor, ...], noise: torch.Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """E_t w(t) ||x̂_0(x_t, t, y) - x_0||², w = 1/(1-ᾱ) clipped (the v-loss), plus the auxiliary."""
+    ids, mask, named, x0, concepts, colours, backgrounds = batch
+    encoder = pipe.text_encoder
+    words = encoder.embeddings.word_embeddings(ids)
+    loud = torch.rand(len(ids), 1, 1, generator=noise, device=ids.device)
+    words = words + WORD_NOISE * loud * torch.randn(
+        words.shape, generator=noise, device=ids.device
+    )
+    slots = encoder(inputs_embeds=words, attention_mask=mask).last_hidden_state[:, :SLOTS]
+    auxiliary, right = heads(
+        slots[named].flatten(1), concepts[named], colours[named], backgrounds[named]
+    )
+    n = len(x0)
+    # one low and one high noise level per scene
+    u = (torch.rand(REPEATS, n, generator=noise, device=ids.device)
+         + torch.arange(REPEATS, device=ids.device)[:, None]) / REPEATS
+    t = (u.flatten() * pipe.scheduler.config.num_train_timesteps).long()
+    alpha = pipe.scheduler.alphas_cumprod.to(ids.device)[t].view(-1, 1, 1, 1)
+    x0 = x0.repeat(REPEATS, 1, 1, 1)
+    epsilon = torch.randn(x0.shape, generator=noise, device=ids.device)
+    slots = slots.repeat(REPEATS, 1, 1)
+    predicted = pipe.transformer(
+        hidden_states=alpha.sqrt() * x0 + (1 - alpha).sqrt() * epsilon,
+        timestep=t,
+        encoder_hidden_states=slots,
+        pooled_projections=slots.flatten(1),
+        return_dict=False,
+    )[0]
+    weight = (1 / (1 - alpha)).clamp(max=MAX_WEIGHT)
+    squared = (predicted.float() - x0).pow(2)
+    denoising = (weight * squared).mean()
+    shown = {"mse": squared.mean().item(), "aux": auxiliary.item(), "named": right.item()}
+    return denoising + AUXILIARY * auxiliary, shown
+
+
+def optimisers(modules: list[nn.Module], rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside transformer blocks, Adam for everything else."""
+    hidden, other = [], []
+    for module in modules:
+        for name, p in module.named_parameters():
+            inside = "transformer_blocks" in name or "encoder.layer" in name
+            if p.requires_grad:
+                (hidden if inside and p.ndim == 2 and "norm" not in name else other).append(p)
+    muon = torch.optim.Muon(hidden, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    adam = torch.optim.AdamW(other, lr=rate / 2, betas=(0.9, 0.98), weight_decay=0.0, foreach=True)
+    return [muon, adam]
+
+
+def save(folder: Path, tensors: dict[str, Tensor], state: dict[str, str]) -> None:
+    """One file, renamed into place, so that an interruption leaves the last one whole."""
+    temporary = folder / "checkpoint.tmp"
+    save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata=state)
+    temporary.rename(folder / "checkpoint.safetensors")
+
+
+def packed(optimiser: torch.optim.Optimizer, name: str) -> dict[str, Tensor]:
+    return {
+        f"{name}.{i}.{key}": torch.as_tensor(value)
+        for i, entry in optimiser.state_dict()["state"].items()
+        for key, value in entry.items()
+    }
+
+
+def unpack(optimiser: torch.optim.Optimizer, name: str, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith(f"{name}."):
+            _, i, field = key.split(".", 2)
+            state.setdefault(int(i), {})[field] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+
+def sheet(pipe: PicturebookPipeline, path: Path, texts: tuple[str, ...] = SHEET) -> None:
+    """A contact sheet, eight to a row, the captions in a text file beside it."""
+    generators = [torch.Generator().manual_seed(i) for i in range(len(texts))]
+    images = pipe(
+        list(texts), num_inference_steps=20, guidance_scale=2.0, generator=generators,
+        output_type="np",
+    ).images  # fmt: skip
+    side, columns = images.shape[1], 8
+    rows = -(-len(texts) // columns)
+    canvas = np.ones((rows * side, columns * side, 3), dtype=np.float32)
+    for i, image in enumerate(images):
+        y, x = divmod(i, columns)
+        canvas[y * side : (y + 1) * side, x * side : (x + 1) * side] = image
+    picture = Image.fromarray((canvas * 255).round().astype(np.uint8))
+    picture.resize((picture.width * 3, picture.height * 3), Image.Resampling.NEAREST).save(path)
+    path.with_suffix(".txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/picturebook"))
+    parser.add_argument("--minutes", type=float, default=150.0)
+    parser.add_argument("--batch", type=int, default=128, help="scenes per step")
+    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--float32", action="store_true", help="no bfloat16 arithmetic")
+    parser.add_argument("--save-every", type=float, default=5.0, help="minutes")
+    a = parser.parse_args()
+    a.out.mkdir(parents=True, exist_ok=True)
+    device = torch.device(a.device)
+
+    book = Book()
+    pipe = pipeline(a.seed).to(device)
+    pipe.set_progress_bar_config(disable=True)
+    heads = Contents(len(book.concepts)).to(device)
+    modules = {"text_encoder": pipe.text_encoder, "transformer": pipe.transformer, "heads": heads}
+    parameters = {
+        f"{m}.{n}": p
+        for m, module in modules.items()
+        for n, p in module.named_parameters()
+        if p.requires_grad
+    }
+    average = {k: p.detach().clone() for k, p in parameters.items()}
+    optimiser_list = optimisers(list(modules.values()), a.rate)
+    step, spent = 0, 0.0
+    if (a.out / "checkpoint.safetensors").exists():
+        tensors = load_file(a.out / "checkpoint.safetensors", device=str(device))
+        progress = json.loads((a.out / "progress.json").read_text())
+        step, spent = progress["step"], progress["minutes"]
+        with torch.no_grad():
+            for k, p in parameters.items():
+                p.copy_(tensors[f"model.{k}"])
+                average[k].copy_(tensors[f"average.{k}"])
+        for i, optimiser in enumerate(optimiser_list):
+            unpack(optimiser, f"opt{i}", tensors)
+        print(f"resumed at step {step}, minute {spent:.1f}", flush=True)
+
+    data = DataLoader(
+        Scenes(book, pipe.tokenizer, a.batch, a.seed, 10_000_000),
+        batch_size=None,
+        sampler=range(step, 10_000_000),
+        num_workers=1 if device.type == "cpu" else 12,
+        prefetch_factor=4,
+        pin_memory=device.type == "cuda",
+    )
+    # on a CPU the fused kernel's backward pass is ten times slower for sequences this short
+    kernels = [SDPBackend.MATH] if device.type == "cpu" else list(FUSED)
+    began = last_save = time.monotonic()
+    seen: list[dict[str, float]] = []
+
+    def keep(minutes: float) -> None:
+        tensors = {f"model.{k}": p.detach() for k, p in parameters.items()}
+        tensors |= {f"average.{k}": v for k, v in average.items()}
+        for i, optimiser in enumerate(optimiser_list):
+            tensors |= packed(optimiser, f"opt{i}")
+        save(a.out, tensors, {"step": str(step)})
+        (a.out / "progress.json").write_text(json.dumps({"step": step, "minutes": minutes}))
+        live = {k: p.detach().clone() for k, p in parameters.items()}
+        with torch.no_grad():
+            for k, p in parameters.items():
+                p.copy_(average[k])
+            sheet(pipe, a.out / f"sheet-{step:06d}.png")
+            pipe.save_pretrained(a.out / "pipeline", safe_serialization=True)
+            for k, p in parameters.items():
+                p.copy_(live[k])
+
+    for batch in data:
+        minutes = spent + (time.monotonic() - began) / 60
+        if minutes >= a.minutes:
+            break
+        remaining = min(1.0, (a.minutes - minutes) / (0.2 * a.minutes))
+        rate = a.rate * min(1.0, (step + 1) / 200) * remaining
+        for group, share in zip(
+            (g for o in optimiser_list for g in o.param_groups), (1.0, 0.5), strict=True
+        ):
+            group["lr"] = rate * share
+        noise = torch.Generator(device).manual_seed(a.seed * 1_000_003 + step)
+        with sdpa_kernel(kernels):
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=not a.float32):
+                value, shown = loss(pipe, heads, tuple(b.to(device) for b in batch), noise)
+            value.backward()
+        nn.utils.clip_grad_norm_(list(parameters.values()), 1.0, foreach=True)
+        for optimiser in optimiser_list:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        step += 1
+        decay = min(0.999, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.values()), list(parameters.values()), 1 - decay)
+        seen.append(shown)
+        if step % 50 == 0:
+            line: dict[str, float] = {k: float(np.mean([s[k] for s in seen])) for k in shown}
+            line |= {"step": step, "minutes": minutes, "scenes": step * a.batch}
+            seen.clear()
+            print(json.dumps({k: round(v, 4) for k, v in line.items()}), flush=True)
+            with (a.out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(line) + "\n")
+        if time.monotonic() - last_save > 60 * a.save_every:
+            keep(minutes)
+            last_save = time.monotonic()
+    keep(spent + (time.monotonic() - began) / 60)
+
+
+if __name__ == "__main__":
+    main()
