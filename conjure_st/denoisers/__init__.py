@@ -3,6 +3,8 @@
 `Denoiser` is the interface and `load` makes one from a model's name, folder, file or pipeline.
 """
 
+from conjure_st.denoisers.loading import load
 from conjure_st.denoisers.protocol import Conditioning, Denoiser, Sampler, stack
+from conjure_st.denoisers.schedule import Schedule
 
-__all__ = ["Conditioning", "Denoiser", "Sampler", "stack"]
+__all__ = ["Conditioning", "Denoiser", "Sampler", "Schedule", "load", "stack"]

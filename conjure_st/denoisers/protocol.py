@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from conjure_st.denoisers.schedule import Schedule
 
 Conditioning = Mapping[str, Tensor]
-"""What a text is to the denoiser: named tensors, each [1, ...] for one text or [N, ...] for a batch.
+"""What a text is to the denoiser: named tensors, [1, ...] for one text or [N, ...] for a batch.
 
 All texts of one denoiser have the same names and the same shapes, so they stack.
 """

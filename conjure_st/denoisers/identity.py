@@ -1,0 +1,73 @@
+"""Names of weights: what a cached number belongs to.
+
+Everything that a text passes through counts: denoiser, text encoders, tokenizers and their
+configurations. The VAE does not, since it only draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_ONLY_DRAWS = frozenset({"vae", "safety_checker", "feature_extractor", "image_encoder"})
+_PROSE = frozenset({".md", ".txt.license", ".png", ".jpg"})
+
+
+def folder_identity(folder: Path) -> str:
+    """Of a pipeline's local folder: "sha256-" and a digest of its files, VAE and prose excepted."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        relative = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if hidden or relative.parts[0] in _ONLY_DRAWS or path.suffix in _PROSE:
+            continue
+        digest.update(f"{relative.as_posix()}\0{_file_digest(path)}\n".encode())
+    return f"sha256-{digest.hexdigest()}"
+
+
+def file_identity(path: Path) -> str:
+    """Of a single checkpoint file: "sha256-" and its digest."""
+    return f"sha256-{_file_digest(path)}"
+
+
+def pipeline_identity(pipeline: Any) -> str:
+    """Of a pipeline in memory: "sha256-" and a digest of its parameters, as they are now.
+
+    Loaded or fused LoRA weights are parameters, so they count. Parameters changed later do not:
+    make the denoiser after changing them.
+    """
+    digest = hashlib.sha256(type(pipeline).__name__.encode())
+    for name, component in sorted(pipeline.components.items()):
+        if name in _ONLY_DRAWS or component is None:
+            continue
+        digest.update(f"\0{name}\0{type(component).__name__}\0".encode())
+        if isinstance(component, torch.nn.Module):
+            for key, value in sorted(component.state_dict().items()):
+                digest.update(f"{key}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+                raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+                digest.update(raw.numpy().tobytes())
+        elif hasattr(component, "get_vocab"):
+            vocabulary = [sorted(component.get_vocab().items()), component.model_max_length]
+            digest.update(json.dumps(vocabulary).encode())
+        if hasattr(component, "config"):
+            digest.update(_config_text(component.config).encode())
+    return f"sha256-{digest.hexdigest()}"
+
+
+def _file_digest(path: Path) -> str:
+    real = path.resolve()
+    if real.parent.name == "blobs" and len(real.name) == 64:
+        return real.name  # the hub's cache names weight files by their sha256
+    with real.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _config_text(config: Any) -> str:
+    settings = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    # Where it was loaded from, and by which release, is not what it is.
+    public = {k: v for k, v in settings.items() if not k.startswith("_") and "version" not in k}
+    return json.dumps(public, sort_keys=True, default=str)

@@ -1,0 +1,247 @@
+"""From a model's name, folder, file or pipeline to its denoiser.
+
+The adapter follows from the class of the pipeline's denoiser, never from the model's name. To
+support a further family, write an adapter beside this file and add it to `ADAPTERS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline
+from safetensors import SafetensorError
+
+from conjure_st.denoisers.identity import file_identity, folder_identity, pipeline_identity
+from conjure_st.denoisers.pipeline import PipelineDenoiser
+from conjure_st.denoisers.pixart import PixArtDenoiser
+from conjure_st.denoisers.protocol import Denoiser
+from conjure_st.denoisers.sd3 import SD3Denoiser
+from conjure_st.denoisers.single_file import pipeline_from_file
+from conjure_st.denoisers.unet import UNetDenoiser
+from conjure_st.process import PRECISIONS, GenerativeProcess, Precision
+
+ADAPTERS: dict[str, type[PipelineDenoiser]] = {
+    "UNet2DConditionModel": UNetDenoiser,
+    "PixArtTransformer2DModel": PixArtDenoiser,
+    "SD3Transformer2DModel": SD3Denoiser,
+}
+"""Denoiser class to adapter."""
+
+PIPELINES: dict[str, str] = {"PicturebookPipeline": "conjure_st.models.pipeline"}
+"""Pipeline classes that diffusers does not have, and their modules."""
+
+EMBEDDED = {"picturebook": Path(__file__).parent.parent / "models" / "picturebook"}
+"""Models that come with this package."""
+
+_PICKLES = (".ckpt", ".bin", ".pt", ".pth")
+_NOT_NEEDED = ("vae", "safety_checker", "feature_extractor", "image_encoder")
+
+
+def load(
+    model: Any = "picturebook",
+    process: GenerativeProcess | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    variant: str | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+    trust_remote_code: bool = False,
+) -> Denoiser:
+    """A denoiser.
+
+    Args:
+        model: "picturebook" (the embedded model), a Hugging Face model id, a local pipeline
+            folder, a single .safetensors checkpoint, or a ready diffusers pipeline. Weights are
+            read from safetensors only; nothing is unpickled. From a folder or the hub no VAE is
+            loaded before a picture is asked for.
+        process: the settings; defaults to `GenerativeProcess()`. The denoiser's own `process`
+            has the dtype filled in.
+        device: "cpu", "cuda", "mps", …; None is CUDA if there is one, else the CPU, and for a
+            ready pipeline where it is.
+        dtype: of the network, as "float16" or `torch.float16`; overrides the process's. None
+            is float32, and for a ready pipeline its own.
+        variant: of the weight files, such as "fp16".
+        revision: of a model on the hub.
+        token: of the hub.
+        local_files_only: never ask the hub.
+        trust_remote_code: let a model on the hub bring its own pipeline code.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder, or it holds no pipeline.
+        OSError: the hub does not have the model, or cannot be reached.
+        TypeError: `model` is none of the above.
+        ValueError: a pickled checkpoint, a broken file, a model of an unsupported class, or
+            settings that do not fit it.
+    """
+    process = process or GenerativeProcess()
+    precision = _precision(dtype) or process.dtype
+    if isinstance(model, DiffusionPipeline):
+        if device is not None or precision is not None:
+            model.to(device, getattr(torch, precision) if precision else None)
+        return _adapt(model, process, pipeline_identity(model), folder=None)
+    if not isinstance(model, (str, Path)):
+        raise TypeError(
+            f"A model is a name, a path or a diffusers pipeline, not {type(model).__name__}."
+        )
+    arithmetic: torch.dtype = getattr(torch, precision or "float32")
+    path = EMBEDDED.get(str(model), Path(model).expanduser())
+    folder: Path | None = None
+    if path.suffix in _PICKLES:
+        raise ValueError(
+            f"{path} is a pickled checkpoint, and unpickling runs whatever code it holds. "
+            "Convert it to .safetensors (diffusers' conversion scripts do) and pass that."
+        )
+    if path.suffix == ".safetensors":
+        pipeline = pipeline_from_file(path, arithmetic, token, local_files_only)
+        identity = file_identity(path)
+    else:
+        hub = {"revision": revision, "token": token, "local_files_only": local_files_only}
+        folder, identity = _folder_of(str(model), path, variant, trust_remote_code, hub)
+        options = {"dtype": arithmetic, "variant": variant, "use_safetensors": True}
+        pipeline = _from_folder(folder, options, trust_remote_code)
+    pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return _adapt(pipeline, process, identity, folder)
+
+
+def _adapt(
+    pipeline: Any, process: GenerativeProcess, identity: str, folder: Path | None
+) -> Denoiser:
+    for name in ("unet", "transformer"):
+        network = getattr(pipeline, name, None)
+        adapter = ADAPTERS.get(type(network).__name__)
+        if adapter is not None and adapter.network_name == name:
+            break
+    else:
+        found = [type(c).__name__ for c in pipeline.components.values() if _is_network(c)]
+        raise ValueError(
+            f"{type(pipeline).__name__} has no denoiser of a supported class (its networks: "
+            f"{', '.join(found)}). Supported are {', '.join(ADAPTERS)}. An adapter for another "
+            "class is a PipelineDenoiser with _conditioning and _network, entered in "
+            "conjure_st.denoisers.loading.ADAPTERS."
+        )
+    dtype = str(network.dtype).removeprefix("torch.")
+    pixels_per_latent, load_vae = _vae_of(pipeline, folder)
+    pipeline.set_progress_bar_config(disable=True)
+    return adapter(pipeline, process.replace(dtype=dtype), identity, pixels_per_latent, load_vae)
+
+
+def _vae_of(pipeline: Any, folder: Path | None) -> tuple[int, Callable[[], Any] | None]:
+    """Pixels per latent, and what gives the VAE; 1 and None for a pixel model."""
+    if "vae" not in inspect.signature(type(pipeline).__init__).parameters:
+        return 1, None
+    if pipeline.vae is not None:
+        return int(pipeline.vae_scale_factor), lambda: pipeline.vae
+    config_file = folder / "vae" / "config.json" if folder else None
+    if folder is None or config_file is None or not config_file.exists():
+        # Not downloaded: every such model on the hub has a VAE of the pipeline's default factor.
+        return int(pipeline.vae_scale_factor), partial(_load_vae, folder, pipeline)
+    channels = json.loads(config_file.read_text()).get("block_out_channels", [])
+    return 2 ** (len(channels) - 1), partial(_load_vae, folder, pipeline)
+
+
+def _load_vae(folder: Path | None, pipeline: Any) -> Any:
+    index = json.loads((folder / "model_index.json").read_text()) if folder else {}
+    name = index.get("vae", [None, None])[1]
+    if folder is None or name is None:
+        raise ValueError(
+            f"This {type(pipeline).__name__} has no VAE, so it cannot draw pictures. Load the "
+            "pipeline with its VAE and pass it."
+        )
+    source: Any = folder
+    options: dict[str, Any] = {"subfolder": "vae", "use_safetensors": True}
+    if not (folder / "vae").exists():
+        # A folder of the hub's cache: .../models--owner--name/snapshots/<commit>
+        source = folder.parent.parent.name.removeprefix("models--").replace("--", "/")
+        options["revision"] = folder.name
+    return getattr(diffusers, name).from_pretrained(source, **options)
+
+
+def _folder_of(
+    name: str, path: Path, variant: str | None, trust_remote_code: bool, hub: dict[str, Any]
+) -> tuple[Path, str]:
+    """The local folder of a pipeline and its identity, downloaded if need be."""
+    if path.is_dir():
+        if not (path / "model_index.json").exists():
+            raise FileNotFoundError(
+                f"{path} is a folder without model_index.json, so it is not a diffusers "
+                "pipeline. Pass the folder that save_pretrained wrote."
+            )
+        return path, folder_identity(path)
+    if name in EMBEDDED or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise FileNotFoundError(
+            f"There is no file or folder {name!r}, and it is not a model id of the form "
+            f"owner/name. Models that come with conjure-st: {', '.join(EMBEDDED)}."
+        )
+    try:
+        downloaded = DiffusionPipeline.download(
+            name,
+            variant=variant,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            **hub,
+            **dict.fromkeys(_NOT_NEEDED),
+        )
+    except OSError as error:
+        raise OSError(
+            f"{name!r} could not be had from the Hugging Face hub: the model does not exist, is "
+            "not open to you (pass token=), has no safetensors weights, or the hub cannot be "
+            f"reached and nothing is cached. There is no local folder {name!r} either. "
+            'The embedded model "picturebook" needs no network.'
+        ) from error
+    folder = Path(downloaded)
+    variant_suffix = f"+{variant}" if variant else ""
+    return folder, f"{name}@{folder.name}{variant_suffix}"
+
+
+def _from_folder(folder: Path, options: dict[str, Any], trust_remote_code: bool) -> Any:
+    index = json.loads((folder / "model_index.json").read_text())
+    name = index["_class_name"]
+    cls: Any = DiffusionPipeline
+    if isinstance(name, str) and not hasattr(diffusers, name):
+        if name in PIPELINES:
+            cls = getattr(importlib.import_module(PIPELINES[name]), name)
+        elif not trust_remote_code:
+            raise ValueError(
+                f"diffusers has no pipeline {name!r}, which {folder} asks for. Install a newer "
+                "diffusers, or if the model brings its own code and you trust it, pass "
+                "trust_remote_code=True."
+            )
+    elif isinstance(name, str):
+        cls = getattr(diffusers, name)
+    takes = inspect.signature(cls.__init__).parameters
+    options = {**options, **{part: None for part in _NOT_NEEDED if part in takes}}
+    if "requires_safety_checker" in takes:
+        options["requires_safety_checker"] = False
+    if trust_remote_code:
+        options["trust_remote_code"] = True
+    try:
+        return cls.from_pretrained(folder, local_files_only=True, **options)
+    except (SafetensorError, json.JSONDecodeError, RuntimeError, OSError) as error:
+        raise ValueError(
+            f"The pipeline in {folder} could not be loaded: {error} Files may be missing, or cut "
+            "short by a broken download; fetch them again."
+        ) from error
+
+
+def _precision(dtype: str | torch.dtype | None) -> Precision | None:
+    if dtype is None:
+        return None
+    name = str(dtype).removeprefix("torch.")
+    for precision in PRECISIONS:
+        if name == precision:
+            return precision  # type: ignore[return-value]
+    raise ValueError(f"dtype={name!r} is unknown. Pass one of {', '.join(PRECISIONS)}.")
+
+
+def _is_network(component: Any) -> bool:
+    return isinstance(component, torch.nn.Module) and isinstance(component, diffusers.ModelMixin)

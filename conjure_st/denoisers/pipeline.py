@@ -1,0 +1,122 @@
+"""What the adapters of diffusers' text-to-image pipelines share: sizes, devices, encoding alone.
+
+The pipeline's own `encode_prompt` turns texts into tensors. Only the denoiser's call differs from
+family to family; each has a file of its own beside this one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from conjure_st.denoisers.base import ScheduledDenoiser
+from conjure_st.denoisers.decode import to_pictures
+from conjure_st.denoisers.protocol import Conditioning
+from conjure_st.process import GenerativeProcess
+
+
+class PipelineDenoiser(ScheduledDenoiser):
+    """A diffusers pipeline as a denoiser.
+
+    Args:
+        pipeline: with tokenizers, text encoders, denoiser and scheduler; a VAE is not needed.
+        process: the settings.
+        identity: names the weights.
+        pixels_per_latent: how many pixels high and wide one latent is; 1 for a pixel model.
+        load_vae: gives the VAE when a picture is asked for; None for a pixel model.
+
+    Raises:
+        ValueError: the picture's size does not fit the model, or the scheduler does not.
+    """
+
+    network_name: ClassVar[str] = "transformer"
+
+    def __init__(
+        self,
+        pipeline: Any,
+        process: GenerativeProcess,
+        identity: str,
+        pixels_per_latent: int,
+        load_vae: Callable[[], Any] | None,
+    ) -> None:
+        self.pipeline = pipeline
+        self.network = getattr(pipeline, self.network_name)
+        self._load_vae = load_vae
+        self._vae: Any = None
+        config = self.network.config
+        default = config.sample_size
+        sides = list(default) if isinstance(default, (list, tuple)) else [default, default]
+        unit = pixels_per_latent * int(config.get("patch_size") or 1)
+        for i, (name, pixels) in enumerate((("height", process.height), ("width", process.width))):
+            if pixels is None:
+                continue
+            if pixels % unit:
+                raise ValueError(
+                    f"{name}={pixels} is not a multiple of {unit} pixels, as this model needs. "
+                    f"Pass {name}={max(unit, round(pixels / unit) * unit)}."
+                )
+            sides[i] = pixels // pixels_per_latent
+        height, width = sides
+        self.pixels = (height * pixels_per_latent, width * pixels_per_latent)
+        patch = int(config.get("patch_size") or 1)
+        super().__init__(
+            identity=identity,
+            process=process,
+            own_scheduler=pipeline.scheduler,
+            latent_shape=(config.in_channels, height, width),
+            device=torch.device(pipeline._execution_device),
+            dtype=self.network.dtype,
+            image_tokens=(height // patch) * (width // patch),
+        )
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> list[Conditioning]:
+        """One conditioning per text, each encoded alone; see `Denoiser`."""
+        return [
+            self._conditioning(self._encoded(self.process.apply_template(text)), negative=False)
+            for text in texts
+        ]
+
+    @torch.no_grad()
+    def unconditional(self) -> Conditioning:
+        """The conditioning of the process's negative prompt.
+
+        With an empty one it is what the pipeline itself uses when given none, which for some
+        models is not the encoding of "" (SDXL's base model puts zeros there).
+        """
+        return self._conditioning(self._encoded("", guided=True), negative=True)
+
+    def decode(self, x: Tensor) -> list[Image]:
+        """Pictures of N clean states; the VAE is loaded at the first call."""
+        if self._vae is None and self._load_vae is not None:
+            self._vae = self._load_vae().to(self.device, torch.float32)
+        return to_pictures(x, self._vae)
+
+    def _encoded(self, prompt: str, guided: bool = False) -> Sequence[Tensor]:
+        """What the pipeline's `encode_prompt` returns for one prompt."""
+        encode_prompt = self.pipeline.encode_prompt
+        arguments = {
+            "prompt": prompt,
+            "prompt_2": None,
+            "prompt_3": None,
+            "device": self.device,
+            "num_images_per_prompt": 1,
+            "do_classifier_free_guidance": guided,
+            "negative_prompt": self.process.negative_prompt or self._no_negative_prompt,
+        }
+        takes = inspect.signature(encode_prompt).parameters
+        encoded: Sequence[Tensor] = encode_prompt(
+            **{name: value for name, value in arguments.items() if name in takes}
+        )
+        return encoded
+
+    _no_negative_prompt: ClassVar[str | None] = None
+
+    def _conditioning(self, encoded: Sequence[Tensor], negative: bool) -> Conditioning:
+        """The denoiser's inputs from `_encoded`'s tensors, of the prompt or the negative prompt."""
+        raise NotImplementedError
