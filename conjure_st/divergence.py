@@ -16,7 +16,8 @@ the cosine of δ_1 and δ_2 along both texts' trajectories is the normalised sim
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -173,6 +174,17 @@ class Divergence:
         """[2, T] float64: what each step adds to forward and backward; sums to them over T."""
         return self.terms.mean(2) / _step_count(self.weighting, self.terms.shape[1])
 
+    def swapped(self) -> Divergence:
+        """That of the pair (text 2, text 1): the directions change places, all else stays."""
+        return replace(
+            self,
+            forward=self.backward,
+            backward=self.forward,
+            forward_error=self.backward_error,
+            backward_error=self.forward_error,
+            terms=self.terms[::-1],
+        )
+
     @property
     def per_sample(self) -> np.ndarray:
         """[2, S] float64: forward and backward as each sample alone would have them."""
@@ -221,7 +233,7 @@ def divergences(
     weighting: Weighting,
     *,
     guidance_scale: float = 1.0,
-    nfe: int = 0,
+    nfe: int | Sequence[int] = 0,
 ) -> list[Divergence]:
     """The divergences of M pairs, computed in float64 on the CPU.
 
@@ -245,7 +257,7 @@ def divergences(
         step_weights: [T], from `weights`.
         weighting: which gave them; it sets the normalisation.
         guidance_scale: w; the products are of unguided outputs.
-        nfe: per pair, to note in the results.
+        nfe: to note in the results, of each pair or the same for all.
 
     Returns:
         M of them.
@@ -279,6 +291,7 @@ def divergences(
         similarity_error,
     )
     rows = torch.stack(columns, 1).tolist()
+    spent = [nfe] * len(rows) if isinstance(nfe, int) else nfe
     return [
         Divergence(
             jeffreys=row[0],
@@ -291,9 +304,9 @@ def divergences(
             similarity_error=row[7],
             terms=pair_terms,
             weighting=weighting,
-            nfe=nfe,
+            nfe=pair_nfe,
         )
-        for row, pair_terms in zip(rows, terms.numpy(), strict=True)
+        for row, pair_terms, pair_nfe in zip(rows, terms.numpy(), spent, strict=True)
     ]
 
 

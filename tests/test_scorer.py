@@ -1,0 +1,291 @@
+"""The engine against the slow obvious loop, against exact divergences, and its invariances."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from conjure_st.cache import TrajectoryCache, TrajectoryKey
+from conjure_st.denoisers import Denoiser
+from conjure_st.denoisers.gaussian import GaussianDenoiser
+from conjure_st.divergence import Divergence, weights
+from conjure_st.process import GenerativeProcess, Weighting
+from conjure_st.scorer import BLOCK_TEXTS, TrajectoryScorer
+
+TEXTS = ("a cat", "a kitten", "a red car", "the sea at night")
+
+
+def gaussian(process: GenerativeProcess, texts: tuple[str, ...] = TEXTS) -> GaussianDenoiser:
+    """Eight-dimensional Gaussian data: its own mean and variance for every text."""
+    generator = torch.Generator().manual_seed(1)
+    means = {t: torch.randn(2, 2, 2, generator=generator) for t in texts}
+    variances = {t: 0.5 + torch.rand(2, 2, 2, generator=generator) for t in texts}
+    return GaussianDenoiser(means, variances, process)
+
+
+def naive(denoiser: Denoiser, first: str, second: str) -> dict[str, float]:
+    """The algorithm as the paper has it: one pair, one sample, one state at a time, no cache."""
+    process = denoiser.process
+    w = process.guidance_scale
+    step_weights = weights(process.weighting, denoiser.schedule)
+    [y1], [y2] = denoiser.encode([first]), denoiser.encode([second])
+    empty = denoiser.unconditional()
+    kl = [0.0, 0.0]
+    norm1 = norm2 = cross = 0.0
+    for direction, (own, other) in enumerate(((y1, y2), (y2, y1))):
+        for s in range(process.samples):
+            x = denoiser.initial_noise([s])
+            sampler = denoiser.sampler([s])
+            for k in range(process.steps):
+                at = torch.tensor([k])
+                o_own = denoiser.predict(x, at, own)
+                o_other = denoiser.predict(x, at, other)
+                o_empty = denoiser.predict(x, at, empty)
+                o1, o2 = (o_own, o_other) if direction == 0 else (o_other, o_own)
+                d1, d2 = (o1 - o_empty).double(), (o2 - o_empty).double()
+                weight = float(step_weights[k])
+                kl[direction] += w**2 * weight * float((d1 - d2).square().sum())
+                norm1 += weight * float(d1.square().sum())
+                norm2 += weight * float(d2.square().sum())
+                cross += weight * float((d1 * d2).sum())
+                x = sampler.step(k, o_empty + w * (o_own - o_empty), x)
+    count = process.samples * (1 if process.weighting == "girsanov" else process.steps)
+    return {
+        "forward": kl[0] / count,
+        "backward": kl[1] / count,
+        "jeffreys": (kl[0] + kl[1]) / (2 * count),
+        "similarity": cross / math.sqrt(norm1 * norm2),
+    }
+
+
+@pytest.mark.parametrize("weighting", ["uniform", "score", "girsanov"])
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_agrees_with_the_naive_loop(weighting: Weighting, guidance: float) -> None:
+    process = GenerativeProcess(
+        steps=4, samples=3, weighting=weighting, guidance_scale=guidance, seed=7
+    )
+    denoiser = gaussian(process)
+    pairs = list(itertools.permutations(TEXTS, 2))
+    for pair, found in zip(pairs, TrajectoryScorer(denoiser).divergences(pairs), strict=True):
+        for name, expected in naive(denoiser, *pair).items():
+            assert getattr(found, name) == pytest.approx(expected, rel=1e-5), (pair, name)
+
+
+@pytest.mark.parametrize("weighting", ["uniform", "score", "girsanov"])
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_converges_to_the_exact_divergence(
+    weighting: Weighting, eta: float, guidance: float
+) -> None:
+    process = GenerativeProcess(
+        steps=5, samples=256, weighting=weighting, eta=eta, guidance_scale=guidance
+    )
+    denoiser = gaussian(process)
+    [found] = TrajectoryScorer(denoiser, batch_size=256).divergences([("a cat", "a red car")])
+    exact = denoiser.exact("a cat", "a red car")
+    for name in ("jeffreys", "forward", "backward", "similarity"):
+        error = getattr(found, f"{name}_error")
+        assert 0 < error < 0.2 * abs(getattr(exact, name)), name
+        assert abs(getattr(found, name) - getattr(exact, name)) < 4 * error, name
+
+
+def test_the_error_falls_as_one_over_the_root_of_samples() -> None:
+    """The spread of 40 estimates of 4 samples each is twice that of 40 estimates of 16."""
+    spreads = []
+    for samples in (4, 16):
+        found = []
+        for seed in range(40):
+            process = GenerativeProcess(steps=3, samples=samples, seed=seed)
+            denoiser = gaussian(process)
+            exact = denoiser.exact("a cat", "a kitten").jeffreys
+            [d] = TrajectoryScorer(denoiser, normalise=False).divergences([("a cat", "a kitten")])
+            found.append(d.jeffreys - exact)
+        spreads.append(float(np.sqrt(np.mean(np.square(found)))))
+    assert spreads[0] / spreads[1] == pytest.approx(2.0, rel=0.3)
+
+
+def numbers(found: list[Divergence]) -> np.ndarray:
+    return np.array([[d.jeffreys, d.forward, d.backward, d.similarity] for d in found])
+
+
+def test_scores_do_not_depend_on_batches_order_duplicates_neighbours_or_cache() -> None:
+    process = GenerativeProcess(steps=3, samples=2)
+    pairs = list(itertools.combinations(TEXTS, 2))
+    base = numbers(TrajectoryScorer(gaussian(process)).divergences(pairs))
+    for batch_size in (1, 5, 64):
+        scorer = TrajectoryScorer(gaussian(process), batch_size=batch_size)
+        assert numbers(scorer.divergences(pairs)) == pytest.approx(base, rel=1e-5)
+        again = scorer.divergences(pairs)  # from the cache
+        assert numbers(again) == pytest.approx(base, rel=1e-5)
+    scorer = TrajectoryScorer(gaussian(process))
+    shuffled = [*pairs[::-1], *pairs]
+    found = numbers(scorer.divergences(shuffled))
+    assert found == pytest.approx(np.concatenate([base[::-1], base]), rel=1e-5)
+    alone = [numbers(TrajectoryScorer(gaussian(process)).divergences([p]))[0] for p in pairs]
+    assert np.array(alone) == pytest.approx(base, rel=1e-5)
+
+
+def test_a_cache_too_small_for_anything_changes_cost_and_not_scores() -> None:
+    process = GenerativeProcess(steps=3, samples=2)
+    pairs = list(itertools.combinations(TEXTS, 2))
+    base = numbers(TrajectoryScorer(gaussian(process)).divergences(pairs))
+    scorer = TrajectoryScorer(gaussian(process), cache=TrajectoryCache(0))
+    assert numbers(scorer.divergences(pairs)) == pytest.approx(base, rel=1e-5)
+    assert len(scorer.cache) == 0
+
+
+def test_symmetry_is_exact_and_the_directions_swap() -> None:
+    process = GenerativeProcess(steps=3, samples=3, weighting="girsanov")
+    [ab] = TrajectoryScorer(gaussian(process)).divergences([("a cat", "a red car")])
+    [ba] = TrajectoryScorer(gaussian(process)).divergences([("a red car", "a cat")])
+    assert (ab.jeffreys, ab.similarity) == (ba.jeffreys, ba.similarity)
+    assert (ab.forward, ab.backward) == (ba.backward, ba.forward)
+    assert ab.forward != ab.backward
+    assert np.array_equal(ab.terms, ba.terms[::-1])
+
+
+def test_a_text_is_at_no_distance_from_itself_and_costs_nothing() -> None:
+    scorer = TrajectoryScorer(gaussian(GenerativeProcess(steps=3, samples=2)))
+    [found] = scorer.divergences([("a cat", "a cat")])
+    assert (found.jeffreys, found.similarity, found.similarity_error) == (0.0, 1.0, 0.0)
+    assert scorer.nfe == 0
+
+
+def test_cost_follows_distinct_texts_and_is_foretold() -> None:
+    process = GenerativeProcess(steps=4, samples=3)
+    scorer = TrajectoryScorer(gaussian(process))
+    pairs = [*itertools.permutations(TEXTS, 2), ("a cat", "a cat")] * 2
+    cost = scorer.cost(pairs)
+    assert cost == (4, 6, 4 * 4 * 3 * 2, 6 * 2 * 4 * 3)
+    found = scorer.divergences(pairs)
+    assert scorer.nfe == cost.nfe
+    assert found[0].nfe == 2 * 4 * 3
+    assert scorer.cost(pairs).own == 0
+    scorer.divergences([("a cat", "a kitten")])
+    assert scorer.nfe == cost.nfe + 2 * 4 * 3
+    unnormalised = TrajectoryScorer(gaussian(process), normalise=False)
+    assert unnormalised.cost(pairs).own == 4 * 4 * 3
+
+
+def test_the_network_is_called_in_full_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    denoiser = gaussian(GenerativeProcess(steps=4, samples=3))
+    sizes: list[int] = []
+    predict = denoiser.predict
+
+    def counted(x: torch.Tensor, *rest: object) -> torch.Tensor:
+        sizes.append(len(x))
+        return predict(x, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(denoiser, "predict", counted)
+    scorer = TrajectoryScorer(denoiser, batch_size=10)
+    pairs = list(itertools.combinations(TEXTS, 2))
+    own = scorer.cost(pairs).own
+    scorer.divergences(pairs)
+    assert sum(sizes) == scorer.nfe
+    cross = sizes[-15:]
+    assert sum(cross) == scorer.nfe - own
+    assert cross == [10] * 14 + [4]
+
+
+def test_more_texts_than_a_block_holds() -> None:
+    texts = tuple(f"text {i}" for i in range(BLOCK_TEXTS + 9))
+    process = GenerativeProcess(steps=2, samples=1)
+    scorer = TrajectoryScorer(gaussian(process, texts))
+    matrix = scorer.distance_matrix(texts)
+    assert np.array_equal(matrix, matrix.T) and not matrix.diagonal().any()
+    assert scorer.nfe == scorer.denoiser.process.steps * (2 * len(texts) + math.comb(len(texts), 2) * 2)
+    alone = TrajectoryScorer(gaussian(process, texts)).divergences([(texts[3], texts[-1])])
+    assert matrix[3, -1] == pytest.approx(alone[0].jeffreys, rel=1e-5)
+
+
+def test_the_matrix_of_two_lists_and_of_other_measures() -> None:
+    scorer = TrajectoryScorer(gaussian(GenerativeProcess(steps=3, samples=2)))
+    forward = scorer.distance_matrix(TEXTS, measure="forward")
+    jeffreys = scorer.distance_matrix(TEXTS[:2], TEXTS[2:])
+    assert jeffreys.shape == (2, 2)
+    assert (forward[:2, 2:] + forward[2:, :2].T) / 2 == pytest.approx(jeffreys)
+    assert scorer.distance_matrix(TEXTS, measure="similarity").diagonal() == pytest.approx(1.0)
+    assert scorer.distance_matrix([], ["a cat"]).shape == (0, 1)
+    with pytest.raises(ValueError, match="measure='cosine' is unknown"):
+        scorer.distance_matrix(TEXTS, measure="cosine")  # type: ignore[arg-type]
+
+
+def test_the_unconditional_text_says_nothing() -> None:
+    scorer = TrajectoryScorer(gaussian(GenerativeProcess(steps=3, samples=2)))
+    with pytest.warns(UserWarning, match="An empty text .pair 0, second text."):
+        found = scorer.divergences([("a cat", "  "), ("a cat", "a kitten")])
+    assert found[0].similarity == 0.0
+    assert found[0].jeffreys > 0
+    assert found[0].nfe == 3 * 2  # the cat under nothing is known from its own pass
+
+
+def test_noise_is_common_to_all_texts_and_new_for_each_sample() -> None:
+    denoiser = gaussian(GenerativeProcess(steps=2, samples=2))
+    assert torch.equal(denoiser.initial_noise([1, 0])[1], denoiser.initial_noise([0])[0])
+    scorer = TrajectoryScorer(denoiser)
+    [found] = scorer.divergences([("a cat", "a red car")])
+    assert len(set(found.per_sample[0])) == 2
+    assert found.per_step.sum(1) == pytest.approx([found.forward, found.backward])
+
+
+def test_a_model_that_says_nan_is_named_with_its_text_or_pair() -> None:
+    process = GenerativeProcess(steps=2, samples=1)
+    broken = gaussian(process)
+    broken._means["a cat"][:] = math.nan
+    with pytest.raises(ValueError, match="the text 'a cat' has NaN"):
+        TrajectoryScorer(broken).divergences([("a cat", "a kitten")])
+    healthy = TrajectoryScorer(gaussian(process))
+    healthy.divergences([("a cat", "a kitten")])
+    healthy.denoiser = broken  # whose own passes are in the cache
+    broken.identity = gaussian(process).identity
+    healthy._encoded.clear()
+    with pytest.raises(ValueError, match=r"the pair \('a cat', 'a kitten'\) has NaN"):
+        healthy.divergences([("a cat", "a kitten")])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([("a cat", None)], r"not None of type NoneType \(pair 0, second text\)"),
+        ([("a cat", "a dog"), (3, "a dog")], r"not 3 of type int \(pair 1, first text\)"),
+        ([("a", "b", "c")], "Pair 0 has 3 texts"),
+        (["a cat", "a dog"], "Pair 0 is 'a cat', which is not a pair"),
+        ("a cat", "Expected a list of pairs"),
+        (7, "Expected a list of pairs"),
+    ],
+)
+def test_what_is_no_pair_is_refused_with_a_sentence(pairs: object, message: str) -> None:
+    scorer = TrajectoryScorer(gaussian(GenerativeProcess(steps=2, samples=1)))
+    with pytest.raises(ValueError, match=message):
+        scorer.divergences(pairs)  # type: ignore[arg-type]
+
+
+def test_keys_differ_with_everything_that_changes_a_trajectory() -> None:
+    base = gaussian(GenerativeProcess(steps=2))
+    keys = {
+        TrajectoryKey.of(base, "a cat", 0),
+        TrajectoryKey.of(base, "a cat", 1),
+        TrajectoryKey.of(base, "a kitten", 0),
+        TrajectoryKey.of(gaussian(GenerativeProcess(steps=3)), "a cat", 0),
+        TrajectoryKey.of(gaussian(GenerativeProcess(steps=2), TEXTS[:3]), "a cat", 0),
+    }
+    assert len({key.digest() for key in keys}) == 5
+    more = gaussian(GenerativeProcess(steps=2, samples=9, weighting="score"))
+    assert TrajectoryKey.of(more, "a cat", 0) == TrajectoryKey.of(base, "a cat", 0)
+
+
+def test_the_cache_drops_the_least_recently_used() -> None:
+    denoiser = gaussian(GenerativeProcess(steps=2, samples=1))
+    scorer = TrajectoryScorer(denoiser, normalise=False)
+    scorer.divergences([("a cat", "a kitten")])
+    size = scorer.cache.nbytes // 2
+    small = TrajectoryScorer(denoiser, cache=TrajectoryCache(2 * size), normalise=False)
+    small.divergences([("a cat", "a kitten")])
+    small.divergences([("a kitten", "a red car")])
+    held = [small.cache.peek(TrajectoryKey.of(denoiser, t, 0)) is not None for t in TEXTS]
+    assert held == [False, True, True, False]
+    assert small.cache.nbytes == 2 * size
