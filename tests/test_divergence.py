@@ -84,7 +84,7 @@ def test_weights_by_hand():
 
 
 def test_girsanov_refusals_say_why():
-    with pytest.raises(ValueError, match="deterministic.*eta=1"):
+    with pytest.raises(ValueError, match=r"deterministic.*eta=1"):
         weights("girsanov", schedule(sigma=torch.zeros(STEPS)))
     with pytest.raises(ValueError, match="this sampler clips"):
         weights("girsanov", schedule(obstacle="this sampler clips"))

@@ -89,7 +89,7 @@ def test_template_keeps_braces_of_the_text():
     ],
 )
 def test_bad_settings_are_refused_in_words(settings, error, says):
-    with pytest.raises(error, match=None) as refusal:
+    with pytest.raises(error) as refusal:
         GenerativeProcess(**settings)
     assert says in str(refusal.value)
 
@@ -97,7 +97,7 @@ def test_bad_settings_are_refused_in_words(settings, error, says):
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="'paper', 'fast'"):
         GenerativeProcess.preset("quick")
-    with pytest.raises(ValueError, match="'step'.*'steps'"):
+    with pytest.raises(ValueError, match=r"'step'.*'steps'"):
         GenerativeProcess.from_dict({"step": 3})
     with pytest.raises(ValueError, match="format 99"):
         GenerativeProcess.from_dict({"format": 99})

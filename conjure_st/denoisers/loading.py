@@ -86,9 +86,10 @@ def load(
     process = process or GenerativeProcess()
     precision = _precision(dtype) or process.dtype
     if isinstance(model, DiffusionPipeline):
+        ready: Any = model
         if device is not None or precision is not None:
-            model.to(device, getattr(torch, precision) if precision else None)
-        return _adapt(model, process, pipeline_identity(model), folder=None)
+            ready.to(device, getattr(torch, precision) if precision else None)
+        return _adapt(ready, process, pipeline_identity(ready), folder=None)
     if not isinstance(model, (str, Path)):
         raise TypeError(
             f"A model is a name, a path or a diffusers pipeline, not {type(model).__name__}."
@@ -116,22 +117,27 @@ def load(
 def _adapt(
     pipeline: Any, process: GenerativeProcess, identity: str, folder: Path | None
 ) -> Denoiser:
-    for name in ("unet", "transformer"):
-        network = getattr(pipeline, name, None)
-        adapter = ADAPTERS.get(type(network).__name__)
-        if adapter is not None and adapter.network_name == name:
-            break
-    else:
-        found = [type(c).__name__ for c in pipeline.components.values() if _is_network(c)]
+    found = {
+        name: type(part).__name__
+        for name, part in pipeline.components.items()
+        if isinstance(part, diffusers.ModelMixin) and name != "vae"
+    }
+    fitting = [
+        ADAPTERS[cls]
+        for name, cls in found.items()
+        if cls in ADAPTERS and ADAPTERS[cls].network_name == name
+    ]
+    if not fitting:
         raise ValueError(
-            f"{type(pipeline).__name__} has no denoiser of a supported class (its networks: "
-            f"{', '.join(found)}). Supported are {', '.join(ADAPTERS)}. An adapter for another "
-            "class is a PipelineDenoiser with _conditioning and _network, entered in "
-            "conjure_st.denoisers.loading.ADAPTERS."
+            f"{type(pipeline).__name__} has no denoiser of a supported class (it has "
+            f"{', '.join(found.values()) or 'none'}). Supported are {', '.join(ADAPTERS)}. An "
+            "adapter for another class is a PipelineDenoiser with _conditioning and _network, "
+            "entered in conjure_st.denoisers.loading.ADAPTERS."
         )
+    adapter = fitting[0]
+    network = getattr(pipeline, adapter.network_name)
     dtype = str(network.dtype).removeprefix("torch.")
     pixels_per_latent, load_vae = _vae_of(pipeline, folder)
-    pipeline.set_progress_bar_config(disable=True)
     return adapter(pipeline, process.replace(dtype=dtype), identity, pixels_per_latent, load_vae)
 
 
@@ -140,7 +146,7 @@ def _vae_of(pipeline: Any, folder: Path | None) -> tuple[int, Callable[[], Any] 
     if "vae" not in inspect.signature(type(pipeline).__init__).parameters:
         return 1, None
     if pipeline.vae is not None:
-        return int(pipeline.vae_scale_factor), lambda: pipeline.vae
+        return int(pipeline.vae_scale_factor), partial(getattr, pipeline, "vae")
     config_file = folder / "vae" / "config.json" if folder else None
     if folder is None or config_file is None or not config_file.exists():
         # Not downloaded: every such model on the hub has a VAE of the pipeline's default factor.
@@ -241,7 +247,3 @@ def _precision(dtype: str | torch.dtype | None) -> Precision | None:
         if name == precision:
             return precision  # type: ignore[return-value]
     raise ValueError(f"dtype={name!r} is unknown. Pass one of {', '.join(PRECISIONS)}.")
-
-
-def _is_network(component: Any) -> bool:
-    return isinstance(component, torch.nn.Module) and isinstance(component, diffusers.ModelMixin)

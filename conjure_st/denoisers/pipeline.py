@@ -91,10 +91,33 @@ class PipelineDenoiser(ScheduledDenoiser):
         """
         return self._conditioning(self._encoded("", guided=True), negative=True)
 
+    @property
+    def token_limit(self) -> int:
+        """Tokens of a text that the longest-reading text encoder takes, special ones included."""
+        tokenizer, cap = self._reader
+        limit = int(tokenizer.model_max_length)
+        return min(limit, cap) if cap else limit
+
+    def token_count(self, text: str) -> int:
+        """Tokens of the prompt that stands for a text, special ones included."""
+        tokenizer, _ = self._reader
+        # verbose=False: that a text is too long is said once, by whoever asks
+        return len(tokenizer(self.process.apply_template(text), verbose=False).input_ids)
+
+    @property
+    def _reader(self) -> tuple[Any, int | None]:
+        """The tokenizer of the longest-reading text encoder, and where encode_prompt cuts it off."""
+        takes = inspect.signature(self.pipeline.encode_prompt).parameters
+        cut = takes["max_sequence_length"].default if "max_sequence_length" in takes else None
+        third = getattr(self.pipeline, "tokenizer_3", None)
+        if third is not None and getattr(self.pipeline, "text_encoder_3", None) is not None:
+            return third, cut
+        return self.pipeline.tokenizer, cut
+
     def decode(self, x: Tensor) -> list[Image]:
         """Pictures of N clean states; the VAE is loaded at the first call."""
         if self._vae is None and self._load_vae is not None:
-            self._vae = self._load_vae().to(self.device, torch.float32)
+            self._vae = self._load_vae().to(self.device)
         return to_pictures(x, self._vae)
 
     def _encoded(self, prompt: str, guided: bool = False) -> Sequence[Tensor]:

@@ -1,0 +1,390 @@
+"""Adapters and samplers against diffusers' own pipelines and against slow obvious references."""
+
+import sys
+from itertools import count
+
+import diffusers
+import pytest
+import torch
+from conftest import BUILDERS, ddim, pixart, sd3, stable_diffusion
+
+from conjure_st.denoisers import Denoiser, load, stack
+from conjure_st.divergence import weights
+from conjure_st.process import GenerativeProcess
+
+SAMPLES = [0, 3]
+STEPS = 4
+
+
+def walk(denoiser, text, samples):
+    """The states that the sampler visits, x_1 .. x_T, under the process's guidance."""
+    w = denoiser.process.guidance_scale
+    conditioning = stack(denoiser.encode([text]) * len(samples))
+    without = stack([denoiser.unconditional()] * len(samples))
+    sampler, x, states = denoiser.sampler(samples), denoiser.initial_noise(samples), []
+    for k in range(len(denoiser.schedule)):
+        rows = torch.full((len(samples),), k)
+        output = denoiser.predict(x, rows, conditioning)
+        if w != 1:
+            empty = denoiser.predict(x, rows, without)
+            output = empty + w * (output - empty)
+        x = sampler.step(k, output, x)
+        states.append(x)
+    return states
+
+
+def drawn_by(pipeline, denoiser, text, samples, monkeypatch):
+    """The latents that the pipeline itself reports, given the denoiser's noise."""
+    steps = count()
+    monkeypatch.setattr(
+        sys.modules[type(pipeline.scheduler).__module__],
+        "randn_tensor",
+        lambda *_, **__: denoiser.step_noise(samples, next(steps)),
+        raising=False,
+    )
+    states = []
+    process = denoiser.process
+    arguments = {
+        "prompt": text,
+        "num_images_per_prompt": len(samples),
+        "num_inference_steps": process.steps,
+        "guidance_scale": process.guidance_scale,
+        "latents": denoiser.step_noise(samples, -1),
+        "output_type": "latent",
+    }
+    if isinstance(pipeline, diffusers.PixArtAlphaPipeline):
+        pipeline(
+            **arguments,
+            eta=process.eta,
+            clean_caption=False,
+            use_resolution_binning=False,
+            callback=lambda k, t, latents: states.append(latents.clone()),
+            callback_steps=1,
+        )
+        return states
+
+    def note(pipe, k, t, tensors):
+        states.append(tensors["latents"].clone())
+        return tensors
+
+    if not isinstance(pipeline, diffusers.StableDiffusion3Pipeline):
+        arguments["eta"] = process.eta
+    pipeline(**arguments, callback_on_step_end=note)
+    return states
+
+
+def assert_same_states(ours, theirs):
+    assert len(ours) == len(theirs)
+    for x, y in zip(ours, theirs, strict=True):
+        assert (x - y).abs().max() <= 1e-5 * max(1.0, float(y.abs().max()))
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_states_are_the_pipelines_own(tiny_pipeline, guidance, monkeypatch):
+    process = GenerativeProcess(scheduler=None, steps=STEPS, guidance_scale=guidance, seed=5)
+    denoiser = load(tiny_pipeline, process)
+    ours = walk(denoiser, "a red cat", SAMPLES)
+    theirs = drawn_by(tiny_pipeline, denoiser, "a red cat", SAMPLES, monkeypatch)
+    assert_same_states(ours, theirs)
+    assert (ours[-1] - walk(denoiser, "the blue dog", SAMPLES)[-1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        "DDPMScheduler",
+        "EulerDiscreteScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "DPMSolverMultistepScheduler",
+        "HeunDiscreteScheduler",
+        "PNDMScheduler",
+    ],
+)
+def test_states_under_another_scheduler(scheduler, monkeypatch):
+    pipeline = stable_diffusion()
+    denoiser = load(pipeline, GenerativeProcess(scheduler=scheduler, steps=STEPS))
+    pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    ours = walk(denoiser, "a red cat", SAMPLES)
+    assert_same_states(ours, drawn_by(pipeline, denoiser, "a red cat", SAMPLES, monkeypatch))
+
+
+@pytest.mark.parametrize("prediction_type", ["sample", "v_prediction"])
+def test_sd3_transformer_with_a_ddim_scheduler(prediction_type, monkeypatch):
+    # SD3's pipeline passes no eta on, so the comparison is of the deterministic sampler.
+    pipeline = sd3(ddim(prediction_type=prediction_type))
+    pipeline.set_progress_bar_config(disable=True)
+    denoiser = load(pipeline, GenerativeProcess(steps=STEPS, eta=0.0))
+    ours = walk(denoiser, "a red cat", SAMPLES)
+    assert_same_states(ours, drawn_by(pipeline, denoiser, "a red cat", SAMPLES, monkeypatch))
+
+
+def test_it_is_a_denoiser(tiny_pipeline):
+    denoiser = load(tiny_pipeline, GenerativeProcess(scheduler=None))
+    assert isinstance(denoiser, Denoiser)
+    assert denoiser.initial_noise([0]).shape == (1, *denoiser.latent_shape)
+
+
+def test_rows_of_different_steps_equal_single_calls(tiny_pipeline):
+    denoiser = load(tiny_pipeline, GenerativeProcess(scheduler=None, steps=STEPS))
+    texts = [*denoiser.encode(["a red cat", "the blue dog", "a car"]), denoiser.unconditional()]
+    x, k = denoiser.initial_noise(range(4)), torch.tensor([3, 0, 2, 1])
+    together = denoiser.predict(x, k, stack(texts))
+    assert together.dtype == torch.float32
+    for i, text in enumerate(texts):
+        alone = denoiser.predict(x[i : i + 1], k[i : i + 1], text)
+        assert torch.allclose(together[i : i + 1], alone, atol=1e-5)
+
+
+def test_rows_are_scaled_by_their_own_sigma():
+    denoiser = load(
+        stable_diffusion(), GenerativeProcess(scheduler="EulerDiscreteScheduler", steps=STEPS)
+    )
+    text = denoiser.encode(["a red cat"])
+    x = denoiser.initial_noise([0, 0])
+    far, near = denoiser.predict(x, torch.tensor([0, 3]), stack(text * 2))
+    assert torch.allclose(far, denoiser.predict(x[:1], torch.tensor([0]), text[0])[0], atol=1e-5)
+    assert torch.allclose(near, denoiser.predict(x[:1], torch.tensor([3]), text[0])[0], atol=1e-5)
+    sigma = denoiser._scheduler.sigmas[:STEPS].double()
+    assert denoiser.schedule.input_scale == pytest.approx(1 / (sigma**2 + 1).sqrt(), rel=1e-6)
+    assert denoiser.schedule.alphas_cumprod == pytest.approx(1 / (sigma**2 + 1), rel=1e-6)
+
+
+def test_encoding_ignores_the_neighbours(tiny_pipeline):
+    denoiser = load(tiny_pipeline, GenerativeProcess(scheduler=None))
+    [alone] = denoiser.encode(["a cat"])
+    _, beside = denoiser.encode(["the red dog on the blue car", "a cat"])
+    assert alone.keys() == beside.keys() == denoiser.unconditional().keys()
+    for name in alone:
+        assert len(alone[name]) == 1
+        assert torch.equal(alone[name], beside[name])
+        assert alone[name].shape == denoiser.unconditional()[name].shape
+
+
+def test_template_and_negative_prompt_reach_the_text_encoder():
+    pipeline = stable_diffusion()
+    plain = load(pipeline, GenerativeProcess())
+    inside = load(pipeline, GenerativeProcess(prompt_template="the {}", negative_prompt="a dog"))
+    key = "encoder_hidden_states"
+    assert torch.equal(inside.encode(["cat"])[0][key], plain.encode(["the cat"])[0][key])
+    assert torch.equal(inside.unconditional()[key], plain.encode(["a dog"])[0][key])
+    assert torch.equal(plain.unconditional()[key], plain.encode([""])[0][key])
+
+
+def test_noise_is_a_function_of_seed_sample_and_step(tiny_stable_diffusion):
+    one = load(tiny_stable_diffusion, GenerativeProcess(seed=1))
+    two = load(tiny_stable_diffusion, GenerativeProcess(seed=2))
+    assert torch.equal(one.initial_noise([4, 2, 4])[[0, 1]], one.initial_noise([4, 2]))
+    assert torch.equal(one.step_noise([7], 3)[0], one.step_noise([1, 7], 3)[1])
+    draws = [one.step_noise([0, 1], 0), one.step_noise([0, 1], 1), two.step_noise([0, 1], 0)]
+    flat = torch.cat([*draws, one.initial_noise([0, 1])]).flatten(1)
+    assert torch.corrcoef(flat).fill_diagonal_(0).abs().max() < 0.3
+    assert flat.std() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerAncestralDiscreteScheduler"])
+def test_a_trajectory_ignores_its_batch(tiny_stable_diffusion, scheduler):
+    denoiser = load(tiny_stable_diffusion, GenerativeProcess(scheduler=scheduler, steps=STEPS))
+    together = walk(denoiser, "a red cat", [5, 0, 2])[-1]
+    assert torch.allclose(together[2:], walk(denoiser, "a red cat", [2])[-1], atol=1e-4)
+    assert (together[0] - together[1]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "scheduler", [None, "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"]
+)
+def test_v_prediction_means_what_the_formulas_say(scheduler):
+    pipeline = stable_diffusion(ddim(prediction_type="v_prediction"))
+    check_meaning(load(pipeline, GenerativeProcess(scheduler=scheduler, steps=STEPS)))
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample"])
+def test_noise_and_sample_prediction_mean_what_the_formulas_say(prediction_type):
+    pipeline = stable_diffusion(ddim(prediction_type=prediction_type))
+    check_meaning(load(pipeline, GenerativeProcess(steps=STEPS)))
+
+
+def test_flow_prediction_means_what_the_formulas_say():
+    check_meaning(load(sd3(), GenerativeProcess(scheduler=None, steps=STEPS)))
+
+
+def check_meaning(denoiser):
+    """Build the output from a known x_0 and ε, number by number, and ask for them back."""
+    schedule = denoiser.schedule
+    generator = torch.Generator().manual_seed(0)
+    shape = (1, *denoiser.latent_shape)
+    clean, noise = (torch.randn(shape, generator=generator) for _ in range(2))
+    for k in range(len(schedule)):
+        if schedule.prediction_type == "flow_prediction":
+            t = float(denoiser._scheduler.sigmas[k])
+            signal, level = 1 - t, t
+        else:
+            t = float(schedule.timesteps[k])
+            betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+            alphas_cumprod = torch.cumprod(1 - betas, 0)
+            below = alphas_cumprod[int(t)]
+            # Karras-type schedulers interpolate sigma between integer timesteps.
+            above = alphas_cumprod[min(int(t) + 1, 999)]
+            sigmas = [float(((1 - a) / a).sqrt()) for a in (below, above)]
+            sigma = sigmas[0] + (t - int(t)) * (sigmas[1] - sigmas[0])
+            signal, level = (1 / (1 + sigma**2)) ** 0.5, sigma / (1 + sigma**2) ** 0.5
+        seen = signal * clean + level * noise
+        output = {
+            "epsilon": noise,
+            "sample": clean,
+            "v_prediction": signal * noise - level * clean,
+            "flow_prediction": noise - clean,
+        }[schedule.prediction_type]
+        x, row = seen / schedule.input_scale[k].float(), torch.tensor([k])
+        if level < 1:  # at t = 1 a flow's clean sample is all in the velocity, and ε all in x
+            assert torch.allclose(schedule.clean(output, x, row), clean, atol=2e-4)
+        assert torch.allclose(schedule.epsilon(output, x, row), noise, atol=2e-4)
+        other = output + 0.1 * clean
+        moved = schedule.epsilon(other, x, row) - schedule.epsilon(output, x, row)
+        assert torch.allclose(moved, (schedule.gain[k] * (other - output)).float(), atol=1e-4)
+        assert schedule.noise[k] == pytest.approx(level, rel=1e-3)
+
+
+def test_prediction_types_lead_to_the_same_state():
+    generator = torch.Generator().manual_seed(0)
+    after = []
+    for prediction_type in ("epsilon", "sample", "v_prediction"):
+        pipeline = stable_diffusion(ddim(prediction_type=prediction_type))
+        denoiser = load(pipeline, GenerativeProcess(steps=STEPS))
+        clean, noise = (
+            torch.randn(1, *denoiser.latent_shape, generator=generator.manual_seed(s))
+            for s in (1, 2)
+        )
+        a, s = denoiser.schedule.signal[0].float(), denoiser.schedule.noise[0].float()
+        output = {"epsilon": noise, "sample": clean, "v_prediction": a * noise - s * clean}
+        x = a * clean + s * noise
+        after.append(denoiser.sampler([0]).step(0, output[prediction_type], x))
+    assert torch.allclose(after[0], after[1], atol=1e-5)
+    assert torch.allclose(after[0], after[2], atol=1e-5)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
+def test_measured_coefficients_are_ddims(eta):
+    denoiser = load(stable_diffusion(), GenerativeProcess(eta=eta))
+    schedule, scheduler = denoiser.schedule, denoiser._scheduler
+    here = scheduler.alphas_cumprod[scheduler.timesteps].double()
+    after = torch.cat([here[1:], scheduler.final_alpha_cumprod.double()[None]])
+    sigma = eta * ((1 - after) / (1 - here)).sqrt() * (1 - here / after).sqrt()
+    b = (1 - after - sigma**2).sqrt() - (after * (1 - here) / here).sqrt()
+    assert schedule.alphas_cumprod == pytest.approx(here, rel=1e-6)
+    assert schedule.a == pytest.approx((after / here).sqrt(), rel=1e-5)
+    assert schedule.b == pytest.approx(b, rel=1e-4)
+    assert schedule.sigma == pytest.approx(sigma, rel=1e-4, abs=1e-6)
+
+
+def test_ddpm_is_ddim_with_eta_one():
+    pipeline = stable_diffusion(ddim(set_alpha_to_one=True, steps_offset=0))
+    one = load(pipeline, GenerativeProcess()).schedule
+    other = load(pipeline, GenerativeProcess(scheduler="DDPMScheduler")).schedule
+    for name in ("a", "b", "sigma"):
+        assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-4, abs=1e-6)
+    w = weights("girsanov", one)
+    assert weights("girsanov", other) == pytest.approx(w, rel=1e-3)
+    assert w[-1] == 0  # the last step adds no noise
+    assert (w[:-1] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "eta", "says"),
+    [
+        ("DDIMScheduler", 0.0, "deterministic"),
+        ("EulerDiscreteScheduler", 1.0, "deterministic"),
+        ("DPMSolverMultistepScheduler", 1.0, "depends on earlier ones"),
+        ("HeunDiscreteScheduler", 1.0, "depends on earlier ones"),
+    ],
+)
+def test_girsanov_is_refused_where_it_has_no_meaning(scheduler, eta, says):
+    process = GenerativeProcess(scheduler=scheduler, eta=eta, weighting="girsanov")
+    schedule = load(stable_diffusion(), process).schedule
+    with pytest.raises(ValueError, match=says):
+        weights("girsanov", schedule)
+    assert weights("uniform", schedule).isfinite().all()
+    assert weights("score", schedule).isfinite().all()
+
+
+@pytest.mark.parametrize(("setting", "says"), [("clip_sample", "clips"), ("thresholding", "thr")])
+def test_girsanov_is_refused_to_samplers_that_clip(setting, says):
+    # Not with StableDiffusionPipeline, which switches clipping off by itself.
+    schedule = load(pixart(ddim(**{setting: True})), GenerativeProcess()).schedule
+    with pytest.raises(ValueError, match=says):
+        weights("girsanov", schedule)
+
+
+def test_euler_ancestral_has_an_exact_divergence():
+    process = GenerativeProcess(scheduler="EulerAncestralDiscreteScheduler")
+    w = weights("girsanov", load(stable_diffusion(), process).schedule)
+    assert (w[:-1] > 0).all()
+
+
+def test_zero_terminal_snr_has_finite_weights():
+    scheduler = ddim(
+        prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"
+    )
+    schedule = load(stable_diffusion(scheduler), GenerativeProcess()).schedule
+    assert schedule.signal[0] < 1e-3
+    for weighting in ("uniform", "score", "girsanov"):
+        assert weights(weighting, schedule).isfinite().all()
+
+
+def test_flow_models_refuse_schedulers_that_are_not_flows():
+    with pytest.raises(ValueError, match=r"'flow_prediction'.*scheduler=None"):
+        load(sd3(), GenerativeProcess(scheduler="DDIMScheduler"))
+    flow = load(sd3(), GenerativeProcess(scheduler="DPMSolverMultistepScheduler"))
+    assert flow.schedule.prediction_type == "flow_prediction"
+
+
+def test_scheduler_settings():
+    with pytest.raises(ValueError, match="'NoScheduler'"):
+        load(stable_diffusion(), GenerativeProcess(scheduler="NoScheduler"))
+    trailing = load(stable_diffusion(), GenerativeProcess(timestep_spacing="trailing"))
+    assert trailing.schedule.timesteps[0] == 999
+    with pytest.raises(ValueError, match="timestep_spacing=None"):
+        load(sd3(), GenerativeProcess(scheduler=None, timestep_spacing="trailing"))
+
+
+def test_distilled_models_are_flagged():
+    lcm = diffusers.LCMScheduler.from_config(ddim().config)
+    with pytest.warns(UserWarning, match="distilled"):
+        load(stable_diffusion(lcm), GenerativeProcess())
+
+
+def test_steps_come_in_order(tiny_stable_diffusion):
+    denoiser = load(tiny_stable_diffusion, GenerativeProcess())
+    x = denoiser.initial_noise([0])
+    with pytest.raises(ValueError, match="step 0 is next"):
+        denoiser.sampler([0]).step(1, x, x)
+
+
+def test_learned_variance_is_left_out():
+    denoiser = load(pixart(), GenerativeProcess())
+    x = denoiser.initial_noise([0])
+    [text] = denoiser.encode(["a cat"])
+    whole = denoiser.network(
+        x, **text, timestep=denoiser.schedule.timesteps[:1], return_dict=False,
+        added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+    )[0]  # fmt: skip
+    assert whole.shape[1] == 8
+    assert torch.allclose(denoiser.predict(x, torch.tensor([0]), text), whole[:, :4])
+
+
+def test_picture_size():
+    denoiser = load(stable_diffusion(), GenerativeProcess(height=24, width=32))
+    assert denoiser.latent_shape == (4, 12, 16)
+    [picture] = denoiser.decode(denoiser.initial_noise([0]))
+    assert picture.size == (32, 24)
+    with pytest.raises(ValueError, match=r"height=25.*height=24"):
+        load(stable_diffusion(), GenerativeProcess(height=25))
+
+
+def test_half_precision_takes_and_gives_float32():
+    denoiser = load(BUILDERS["sd3"](), GenerativeProcess(scheduler=None), dtype="bfloat16")
+    assert denoiser.dtype == torch.bfloat16
+    assert denoiser.process.dtype == "bfloat16"
+    x = denoiser.initial_noise([0])
+    output = denoiser.predict(x, torch.tensor([1]), denoiser.encode(["a cat"])[0])
+    assert x.dtype == output.dtype == torch.float32
