@@ -1,0 +1,52 @@
+# Needs Python 3.11 or newer, pip, make and git. PYTHON chooses the interpreter:
+#     make test PYTHON=python3.12
+PYTHON ?= python3
+
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help python install demo test lint wheel clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "conjure-st needs Python 3.11 or newer, and this is %d.%d. Try make PYTHON=python3.11" \
+	    % sys.version_info[:2])'
+
+install: $(INSTALLED) ## Install into .venv: the pinned dependencies, this checkout, the tools
+
+$(INSTALLED): pyproject.toml constraints.txt | python
+	@echo "Installing into .venv. This takes a few minutes; PyTorch is the large part."
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: install ## Score a few sentence pairs with the embedded model, offline, on the CPU
+	$(BIN)/python examples/demo.py
+
+test: install ## Run the tests; ARGS="-k name" picks some
+	$(BIN)/pytest $(ARGS)
+
+lint: install ## Check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel: python ## Build the wheel, install it into an empty environment elsewhere, score a pair there
+	rm -rf dist
+	@set -eu; checkout=$$PWD; elsewhere=$$(mktemp -d); trap 'rm -rf "$$elsewhere"' EXIT; \
+	$(PYTHON) -m venv "$$elsewhere/venv"; \
+	"$$elsewhere/venv/bin/pip" wheel --quiet --no-deps --wheel-dir dist .; \
+	wheel=$$(ls dist/*.whl); \
+	echo "Built $$wheel, $$(($$(wc -c < "$$wheel") / 1000)) kB. Installing it in $$elsewhere"; \
+	"$$elsewhere/venv/bin/pip" install --quiet -c constraints.txt "$$wheel"; \
+	cd "$$elsewhere"; \
+	HF_HUB_OFFLINE=1 venv/bin/conjure-st score "a cat" "a kitten" --json > score.json; \
+	venv/bin/python -m json.tool score.json; \
+	echo "The wheel scores a pair away from $$checkout."
+
+clean: ## Remove what the other targets made
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache
