@@ -225,7 +225,9 @@ def _from_folder(folder: Path, options: dict[str, Any], trust_remote_code: bool)
     elif isinstance(name, str):
         cls = getattr(diffusers, name)
     takes = inspect.signature(cls.__init__).parameters
-    options = {**options, **{part: None for part in _NOT_NEEDED if part in takes}}
+    # Parts that were saved as absent must be named again, or some pipelines miss them.
+    absent = [part for part, value in index.items() if value == [None, None]]
+    options = {**options, **{part: None for part in (*_NOT_NEEDED, *absent) if part in takes}}
     if "requires_safety_checker" in takes:
         options["requires_safety_checker"] = False
     if trust_remote_code:

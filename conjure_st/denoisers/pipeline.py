@@ -106,7 +106,7 @@ class PipelineDenoiser(ScheduledDenoiser):
 
     @property
     def _reader(self) -> tuple[Any, int | None]:
-        """The tokenizer of the longest-reading text encoder, and where encode_prompt cuts it off."""
+        """The tokenizer of the longest-reading text encoder, and where encode_prompt cuts off."""
         takes = inspect.signature(self.pipeline.encode_prompt).parameters
         cut = takes["max_sequence_length"].default if "max_sequence_length" in takes else None
         third = getattr(self.pipeline, "tokenizer_3", None)

@@ -65,7 +65,8 @@ def make_scheduler(own: Scheduler, process: GenerativeProcess, image_tokens: int
     wanted = process.scheduler or type(own).__name__
     known = getattr(diffusers, wanted, None)
     cls: Any = type(own) if process.scheduler is None else known
-    if not (inspect.isclass(cls) and issubclass(cls, SchedulerMixin)):
+    is_scheduler = inspect.isclass(cls) and issubclass(cls, SchedulerMixin)
+    if not is_scheduler:
         raise ValueError(
             f"diffusers has no scheduler {wanted!r}. Pass the name of one of its scheduler "
             'classes, such as "DDIMScheduler", or None for the pipeline\'s own.'
