@@ -7,9 +7,9 @@ Pure tensor mathematics, with no model in it. Two texts y_1, y_2 induce two Mark
 (o is the denoiser's output, the noise prediction ε of an ε-model) that share a_k, b_k and σ_k.
 By the chain rule of KL (the discrete Girsanov theorem)
 
-    KL(P_1 || P_2) = Σ_k E_{x_k ~ P_1} [ b_k² ||Δo_k(x_k)||² / (2 σ_k²) ] ,    Δo = o(·, y_1) - o(·, y_2)
+    KL(P_1 || P_2) = Σ_k E_{x_k ~ P_1} [ b_k² ||Δo_k(x_k)||² / (2 σ_k²) ]
 
-exactly, and the Jeffreys divergence is the mean of both directions. With δ_y = o(·, y) - o(·, ∅),
+exactly, with Δo = o(·, y_1) - o(·, y_2), and the Jeffreys divergence is the mean of both directions. With δ_y = o(·, y) - o(·, ∅),
 the cosine of δ_1 and δ_2 along both texts' trajectories is the normalised similarity.
 """
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -276,10 +277,10 @@ def divergences(
         (p.to("cpu", torch.float64) * w).contiguous() for p in products
     )
     terms = difference * guidance_scale**2
-    per_sample = terms.sum(2) / _step_count(weighting, shape[2])
+    per_sample = _ordered_sum(terms, 2) / _step_count(weighting, shape[2])
     jeffreys_samples = (per_sample[:, 0] + per_sample[:, 1]) / 2
-    directions = per_sample.mean(2)
-    similarity, similarity_error = _cosine(*(p.sum(2) for p in (first, second, cross)))
+    directions = _mean(per_sample)
+    similarity, similarity_error = _cosine(*(_ordered_sum(p, 2) for p in (first, second, cross)))
     columns = (
         (directions[:, 0] + directions[:, 1]) / 2,
         directions[:, 0],
@@ -323,7 +324,7 @@ def _cosine(first: Tensor, second: Tensor, cross: Tensor) -> tuple[Tensor, Tenso
     C_s / sqrt(A B) - ½ c (A_s / A + B_s / B), of mean zero.
     """
     a, b, c = (p[:, 0] + p[:, 1] for p in (first, second, cross))
-    mean_a, mean_b, mean_c = a.mean(1), b.mean(1), c.mean(1)
+    mean_a, mean_b, mean_c = _mean(a), _mean(b), _mean(c)
     silent = (mean_a == 0) | (mean_b == 0)
     one = torch.ones_like(mean_a)
     # The product of two roots would not give c = 1 exactly for identical texts.
@@ -342,6 +343,19 @@ def _standard_error(values: Tensor) -> Tensor:
     samples = values.shape[-1]
     if samples == 1:
         return torch.full(values.shape[:-1], math.nan, dtype=values.dtype)
-    # Tensor.std adds up in an order that depends on the number of rows; this does not.
-    squares = (values - values.mean(-1, keepdim=True)).square().sum(-1)
+    squares = _ordered_sum((values - _mean(values)[..., None]).square(), -1)
     return (squares / (samples * (samples - 1))).sqrt()
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Mean over the last dimension."""
+    return _ordered_sum(values, -1) / values.shape[-1]
+
+
+def _ordered_sum(values: Tensor, dim: int) -> Tensor:
+    """Sum over a short dimension, first to last for every element.
+
+    Tensor.sum adds up in an order that depends on an element's place in memory, so that a pair
+    and its swap could differ in the last bit.
+    """
+    return reduce(torch.add, values.unbind(dim))

@@ -79,17 +79,18 @@ def t5(seed: int) -> T5EncoderModel:
     return T5EncoderModel(config).eval()
 
 
-def vae(channels: int = 4) -> AutoencoderKL:
+def vae(**changes: Any) -> AutoencoderKL:
     """Two pixels per latent."""
     torch.manual_seed(9)
     return AutoencoderKL(
         block_out_channels=(8, 8),
         down_block_types=["DownEncoderBlock2D"] * 2,
         up_block_types=["UpDecoderBlock2D"] * 2,
-        latent_channels=channels,
+        latent_channels=4,
         norm_num_groups=4,
         layers_per_block=1,
         sample_size=16,
+        **changes,
     ).eval()
 
 
@@ -136,7 +137,7 @@ def stable_diffusion(scheduler: Any = None, **unet_changes: Any) -> StableDiffus
 
 def sdxl(scheduler: Any = None) -> StableDiffusionXLPipeline:
     return StableDiffusionXLPipeline(
-        vae=vae(),
+        vae=vae(latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.1, 0.9, 1.0, 1.2]),
         text_encoder=clip(1),
         text_encoder_2=clip(2, CLIPTextModelWithProjection),
         tokenizer=tokenizer(),
@@ -153,20 +154,20 @@ def sdxl(scheduler: Any = None) -> StableDiffusionXLPipeline:
     )
 
 
-def pixart(scheduler: Any = None) -> PixArtAlphaPipeline:
+def pixart(scheduler: Any = None, sample_size: int = 8) -> PixArtAlphaPipeline:
+    """With sample_size=128 the transformer is told the picture's size, as in the big model."""
     torch.manual_seed(0)
     transformer = PixArtTransformer2DModel(
-        sample_size=8,
+        sample_size=sample_size,
         num_layers=2,
         patch_size=2,
-        attention_head_dim=8,
+        attention_head_dim=12,
         num_attention_heads=2,
         in_channels=4,
         out_channels=8,  # noise and variance
-        cross_attention_dim=16,
+        cross_attention_dim=24,
         caption_channels=TEXT_WIDTH,
         norm_num_groups=4,
-        use_additional_conditions=False,
     )
     return PixArtAlphaPipeline(
         tokenizer=tokenizer(120),
@@ -195,7 +196,7 @@ def sd3(scheduler: Any = None) -> StableDiffusion3Pipeline:
     return StableDiffusion3Pipeline(
         transformer=transformer.eval(),
         scheduler=scheduler or FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=vae(),
+        vae=vae(shift_factor=0.06),
         text_encoder=clip(1, CLIPTextModelWithProjection),
         tokenizer=tokenizer(),
         text_encoder_2=clip(2, CLIPTextModelWithProjection),

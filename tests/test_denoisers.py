@@ -4,9 +4,10 @@ import sys
 from itertools import count
 
 import diffusers
+import numpy as np
 import pytest
 import torch
-from conftest import BUILDERS, ddim, pixart, sd3, stable_diffusion
+from conftest import BUILDERS, ddim, pixart, sd3, sdxl, stable_diffusion
 
 from conjure_st.denoisers import Denoiser, load, stack
 from conjure_st.divergence import weights
@@ -51,6 +52,8 @@ def drawn_by(pipeline, denoiser, text, samples, monkeypatch):
         "guidance_scale": process.guidance_scale,
         "latents": denoiser.step_noise(samples, -1),
         "output_type": "latent",
+        "height": process.height,
+        "width": process.width,
     }
     if isinstance(pipeline, diffusers.PixArtAlphaPipeline):
         pipeline(
@@ -87,6 +90,33 @@ def test_states_are_the_pipelines_own(tiny_pipeline, guidance, monkeypatch):
     theirs = drawn_by(tiny_pipeline, denoiser, "a red cat", SAMPLES, monkeypatch)
     assert_same_states(ours, theirs)
     assert (ours[-1] - walk(denoiser, "the blue dog", SAMPLES)[-1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("pipeline", [sdxl(), pixart(sample_size=128)], ids=["sdxl", "pixart"])
+def test_models_that_are_told_the_picture_size(pipeline, monkeypatch):
+    pipeline.set_progress_bar_config(disable=True)
+    process = GenerativeProcess(scheduler=None, steps=STEPS, guidance_scale=2, height=16, width=24)
+    denoiser = load(pipeline, process)
+    ours = walk(denoiser, "a red cat", SAMPLES)
+    assert_same_states(ours, drawn_by(pipeline, denoiser, "a red cat", SAMPLES, monkeypatch))
+    wrong = load(pipeline, process)
+    wrong.pixels = (32, 48)
+    assert (walk(wrong, "a red cat", SAMPLES)[-1] - ours[-1]).abs().max() > 1e-4
+
+
+def test_pictures_are_the_pipelines_own(tiny_pipeline):
+    denoiser = load(tiny_pipeline, GenerativeProcess(scheduler=None, steps=STEPS, eta=0))
+    other = {"clean_caption": False, "use_resolution_binning": False}
+    expected = tiny_pipeline(
+        "a red cat",
+        num_inference_steps=STEPS,
+        guidance_scale=1.0,
+        latents=denoiser.step_noise([0], -1),
+        **(other if isinstance(tiny_pipeline, diffusers.PixArtAlphaPipeline) else {}),
+    ).images[0]
+    [ours] = denoiser.decode(walk(denoiser, "a red cat", [0])[-1])
+    assert ours.size == expected.size
+    assert np.abs(np.asarray(ours, int) - np.asarray(expected, int)).max() <= 1
 
 
 @pytest.mark.parametrize(
