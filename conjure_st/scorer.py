@@ -191,10 +191,10 @@ class TrajectoryScorer:
         """
         if measure not in get_args(Measure):
             raise ValueError(f"measure={measure!r} is unknown. Pass one of {get_args(Measure)}.")
-        rows = [check_text(text, f" (text {i})") for i, text in enumerate(texts)]
+        rows = [check_text(text) for text in texts]
         columns = rows
         if texts2 is not None:
-            columns = [check_text(text, f" (text {i})") for i, text in enumerate(texts2)]
+            columns = [check_text(text) for text in texts2]
         grid = [(a, b) for a in rows for b in columns]
         found = self.divergences(grid, show_progress_bar=show_progress_bar)
         values = np.array([getattr(d, measure) for d in found], dtype=np.float64)
@@ -286,7 +286,10 @@ class TrajectoryScorer:
             silent_outputs = torch.stack(along).unflatten(0, shape)
         return _Block(
             row={text: i for i, text in enumerate(texts)},
-            conditioning=stack([encoded[text] for text in texts]),
+            conditioning={
+                name: tensor.to(self.denoiser.device)
+                for name, tensor in stack([encoded[text] for text in texts]).items()
+            },
             states=torch.cat(states).unflatten(0, shape),
             outputs=torch.stack([t.outputs for t in trajectories]).unflatten(0, shape),
             unconditional=silent_outputs,
@@ -322,7 +325,10 @@ class TrajectoryScorer:
 
     def _encode(self, texts: list[str]) -> dict[str, Conditioning]:
         new = [text for text in texts if text not in self._encoded]
-        self._encoded.update(zip(new, self.denoiser.encode(new), strict=True))
+        spoken = [text for text in new if not self._is_silent(text)]
+        self._encoded.update(zip(spoken, self.denoiser.encode(spoken), strict=True))
+        # Some models' unconditional input is not the encoding of an empty text.
+        self._encoded.update((t, self.denoiser.unconditional()) for t in set(new) - set(spoken))
         for text in texts:
             self._encoded.move_to_end(text)
         result = {text: self._encoded[text] for text in texts}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import warnings
 from collections.abc import Iterable, Sequence
 
@@ -18,7 +19,7 @@ def check_text(value: object, where: str = "") -> str:
 
     Args:
         value: what the user gave.
-        where: its place, for the message, such as " (pair 3, first text)".
+        where: its place, for the message, such as " in the pair ('a cat', None)".
 
     Raises:
         ValueError: it is no string. (Not TypeError, which sentence-transformers swallows.)
@@ -56,18 +57,14 @@ def check_pairs(pairs: object) -> list[Pair]:
         raise ValueError(
             f"Expected a list of pairs of texts, not {pairs!r}. Pass [(text, text), ...]."
         )
-    return [_pair(pair, i) for i, pair in enumerate(pairs)]
+    return [_pair(pair) for pair in pairs]
 
 
-def _pair(pair: object, i: int) -> Pair:
+def _pair(pair: object) -> Pair:
     if isinstance(pair, str) or not isinstance(pair, (Sequence, np.ndarray)):
-        raise ValueError(
-            f"Pair {i} is {pair!r}, which is not a pair of texts. Pass (text, text)."
-        )
-    if len(pair) != 2:
-        raise ValueError(f"Pair {i} has {len(pair)} texts, {list(pair)!r}. A pair has two.")
-    first, second = pair
-    return (
-        check_text(first, f" (pair {i}, first text)"),
-        check_text(second, f" (pair {i}, second text)"),
-    )
+        raise ValueError(f"{pair!r} is not a pair of texts. Pass (text, text).")
+    texts = list(pair)
+    if len(texts) != 2:
+        raise ValueError(f"{texts!r} has {len(texts)} texts, and a pair has two.")
+    where = f" in the pair ({', '.join(map(reprlib.repr, texts))})"
+    return check_text(texts[0], where), check_text(texts[1], where)

@@ -70,9 +70,10 @@ def sample(
         N trajectories, row i that of conditionings[i] with the noise of samples[i].
     """
     n, w = len(samples), 1.0 if unguided else denoiser.process.guidance_scale
-    batch, nothing = stack(conditionings), denoiser.unconditional()
-    empty = {name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in nothing.items()}
     sampler, x = denoiser.sampler(samples), denoiser.initial_noise(samples)
+    batch = {name: tensor.to(x.device) for name, tensor in stack(conditionings).items()}
+    nothing = denoiser.unconditional()
+    empty = {name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in nothing.items()}
     outputs: list[Tensor] = []
     silent: list[Tensor] = []
     for k in range(denoiser.process.steps):
