@@ -197,7 +197,9 @@ def test_more_texts_than_a_block_holds() -> None:
     scorer = TrajectoryScorer(gaussian(process, texts))
     matrix = scorer.distance_matrix(texts)
     assert np.array_equal(matrix, matrix.T) and not matrix.diagonal().any()
-    assert scorer.nfe == scorer.denoiser.process.steps * (2 * len(texts) + math.comb(len(texts), 2) * 2)
+    assert scorer.nfe == scorer.denoiser.process.steps * (
+        2 * len(texts) + math.comb(len(texts), 2) * 2
+    )
     alone = TrajectoryScorer(gaussian(process, texts)).divergences([(texts[3], texts[-1])])
     assert matrix[3, -1] == pytest.approx(alone[0].jeffreys, rel=1e-5)
 
@@ -216,7 +218,7 @@ def test_the_matrix_of_two_lists_and_of_other_measures() -> None:
 
 def test_the_unconditional_text_says_nothing() -> None:
     scorer = TrajectoryScorer(gaussian(GenerativeProcess(steps=3, samples=2)))
-    with pytest.warns(UserWarning, match="An empty text .pair 0, second text."):
+    with pytest.warns(UserWarning, match=r"An empty text in the pair \('a cat', '  '\) is scored as"):
         found = scorer.divergences([("a cat", "  "), ("a cat", "a kitten")])
     assert found[0].similarity == 0.0
     assert found[0].jeffreys > 0
@@ -250,10 +252,10 @@ def test_a_model_that_says_nan_is_named_with_its_text_or_pair() -> None:
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        ([("a cat", None)], r"not None of type NoneType \(pair 0, second text\)"),
-        ([("a cat", "a dog"), (3, "a dog")], r"not 3 of type int \(pair 1, first text\)"),
-        ([("a", "b", "c")], "Pair 0 has 3 texts"),
-        (["a cat", "a dog"], "Pair 0 is 'a cat', which is not a pair"),
+        ([("a cat", None)], r"not None of type NoneType in the pair \('a cat', None\)"),
+        ([("a cat", "a dog"), (3, "a dog")], r"not 3 of type int in the pair \(3, 'a dog'\)"),
+        ([("a", "b", "c")], "has 3 texts, and a pair has two"),
+        (["a cat", "a dog"], "'a cat' is not a pair of texts"),
         ("a cat", "Expected a list of pairs"),
         (7, "Expected a list of pairs"),
     ],
