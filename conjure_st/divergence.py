@@ -9,8 +9,9 @@ By the chain rule of KL (the discrete Girsanov theorem)
 
     KL(P_1 || P_2) = Σ_k E_{x_k ~ P_1} [ b_k² ||Δo_k(x_k)||² / (2 σ_k²) ]
 
-exactly, with Δo = o(·, y_1) - o(·, y_2), and the Jeffreys divergence is the mean of both directions. With δ_y = o(·, y) - o(·, ∅),
-the cosine of δ_1 and δ_2 along both texts' trajectories is the normalised similarity.
+exactly, with Δo = o(·, y_1) - o(·, y_2), and the Jeffreys divergence is the mean of both
+directions. With δ_y = o(·, y) - o(·, ∅), the cosine of δ_1 and δ_2 along both
+texts' trajectories is the normalised similarity.
 """
 
 from __future__ import annotations
