@@ -25,7 +25,7 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 SPACINGS: tuple[str, ...] = get_args(Spacing)
 
 FORMAT_VERSION = 1
-"""Raised when the same settings start to give different numbers, so old results are not mixed in."""
+"""Raised when the same settings give different numbers, so that old results are not mixed in."""
 
 _NOT_IN_A_TRAJECTORY = ("weighting", "samples")
 

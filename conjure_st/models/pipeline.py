@@ -120,7 +120,8 @@ class PicturebookPipeline(DiffusionPipeline):
             if guided:
                 without, with_text = prediction.chunk(2)
                 prediction = without + guidance_scale * (with_text - without)
-            latents = self.scheduler.step(prediction, t, latents, **stochastic, return_dict=False)[0]
+            stepped = self.scheduler.step(prediction, t, latents, **stochastic, return_dict=False)
+            latents = stepped[0]
             if callback_on_step_end is not None:
                 given = {"latents": latents}
                 latents = callback_on_step_end(self, i, t, given).pop("latents", latents)

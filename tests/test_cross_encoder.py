@@ -1,0 +1,264 @@
+"""ConjureCrossEncoder is a CrossEncoder: ways of calling it, saving it, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import pixart, sd3, sdxl, stable_diffusion
+from sentence_transformers import CrossEncoder
+from sentence_transformers.cross_encoder.evaluation import (
+    CrossEncoderCorrelationEvaluator,
+    CrossEncoderRerankingEvaluator,
+)
+from test_scorer import TEXTS, gaussian
+
+from conjure_st import ConjureCrossEncoder, GenerativeProcess, TrajectoryCache
+from conjure_st.module import LARGEST_LOGIT
+
+PROCESS = GenerativeProcess(steps=3, samples=2)
+PAIRS = [("a cat", "a red car"), ("a cat", "a kitten"), ("a red car", "a red car")]
+WORDS = [("a cat", "the dog"), ("a red car", "a blue car"), ("the dog on a car", "a cat")]
+
+
+@pytest.fixture(scope="module")
+def model() -> ConjureCrossEncoder:
+    return ConjureCrossEncoder(gaussian(PROCESS))
+
+
+@pytest.fixture(scope="module")
+def tiny() -> ConjureCrossEncoder:
+    return ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu")
+
+
+def test_scores_are_the_normalised_similarity_brought_to_the_unit_interval(
+    model: ConjureCrossEncoder,
+) -> None:
+    scores = model.predict(PAIRS)
+    assert isinstance(model, CrossEncoder)
+    assert scores.dtype == np.float32
+    c = [d.similarity for d in model.divergence(PAIRS)]
+    assert scores == pytest.approx([(1 + x) / 2 for x in c], abs=1e-6)
+    assert scores[2] == 1.0
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_the_logit_of_identical_texts_is_finite(model: ConjureCrossEncoder) -> None:
+    logits = model.predict(PAIRS, activation_fn=torch.nn.Identity())
+    assert logits[2] == LARGEST_LOGIT
+    assert np.isfinite(logits).all()
+
+
+def test_jeffreys_gives_the_raw_score_without_an_activation() -> None:
+    model = ConjureCrossEncoder(gaussian(PROCESS), similarity="jeffreys")
+    found = model.divergence(PAIRS)
+    assert model.predict(PAIRS) == pytest.approx([-d.jeffreys for d in found], rel=1e-6)
+    assert found[2].jeffreys == 0.0
+    assert math.isnan(found[0].similarity)  # the unconditional process was not paid for
+
+
+def test_every_kind_of_input(model: ConjureCrossEncoder) -> None:
+    scores = model.predict(PAIRS)
+    assert model.predict([list(p) for p in PAIRS]) == pytest.approx(scores)
+    assert model.predict(tuple(PAIRS)) == pytest.approx(scores)
+    assert model.predict(np.array(PAIRS)) == pytest.approx(scores)
+    assert model.predict(PAIRS[0]) == pytest.approx(scores[0])
+    assert np.ndim(model.predict(PAIRS[0])) == 0
+    assert model.predict(np.array(PAIRS[0])) == pytest.approx(scores[0])
+    assert len(model.predict([])) == 0
+
+
+def test_every_kind_of_output(model: ConjureCrossEncoder) -> None:
+    scores = model.predict(PAIRS)
+    tensor = model.predict(PAIRS, convert_to_tensor=True)
+    assert isinstance(tensor, torch.Tensor) and tensor.shape == (3,)
+    listed = model.predict(PAIRS, convert_to_numpy=False)
+    assert isinstance(listed, list) and float(listed[0]) == pytest.approx(scores[0])
+    squared = model.predict(PAIRS, activation_fn=lambda x: torch.sigmoid(x) ** 2)
+    assert squared == pytest.approx(scores**2, rel=1e-5)
+    assert model.predict(PAIRS, batch_size=1, show_progress_bar=True) == pytest.approx(scores)
+
+
+def test_rank_orders_documents_by_score(model: ConjureCrossEncoder) -> None:
+    documents = list(TEXTS[1:])
+    ranked = model.rank("a cat", documents, return_documents=True)
+    scores = model.predict([("a cat", d) for d in documents])
+    assert [r["corpus_id"] for r in ranked] == list(np.argsort(-scores))
+    assert ranked[0]["text"] == documents[ranked[0]["corpus_id"]]
+    assert len(model.rank("a cat", documents, top_k=2)) == 2
+
+
+def test_a_prompt_goes_before_the_first_text_and_a_template_around_both(
+    tiny: ConjureCrossEncoder,
+) -> None:
+    prompted = tiny.predict([("cat", "a dog")], prompt="a ")
+    assert prompted == pytest.approx(tiny.predict([("a cat", "a dog")]))
+    framed = ConjureCrossEncoder(
+        stable_diffusion(), process=PROCESS.replace(prompt_template="a {}"), device="cpu"
+    )
+    assert framed.predict([("cat", "dog")]) == pytest.approx(prompted, rel=1e-5)
+    named = ConjureCrossEncoder(
+        stable_diffusion(), process=PROCESS, device="cpu", prompts={"article": "a "}
+    )
+    assert named.predict([("cat", "a dog")], prompt_name="article") == pytest.approx(prompted)
+
+
+@pytest.mark.parametrize("family", [stable_diffusion, sdxl, pixart, sd3])
+def test_every_family_scores(family: Any) -> None:
+    process = PROCESS.replace(scheduler=None if family is sd3 else "DDIMScheduler")
+    model = ConjureCrossEncoder(family(), process=process, device="cpu")
+    scores = model.predict([*WORDS, ("a cat", "a cat")])
+    assert scores[-1] == 1.0
+    assert len(set(scores)) == 4 and np.isfinite(scores).all()
+
+
+def test_scores_of_a_network_do_not_depend_on_the_batch(tiny: ConjureCrossEncoder) -> None:
+    scores = tiny.predict(WORDS)
+    alone = [
+        ConjureCrossEncoder(
+            stable_diffusion(), process=PROCESS, device="cpu", evaluation_batch_size=1
+        ).predict(pair)
+        for pair in WORDS
+    ]
+    assert scores == pytest.approx(alone, rel=1e-5)
+    assert tiny.predict([p[::-1] for p in WORDS]) == pytest.approx(scores, abs=0)
+
+
+def test_a_pool_of_processes_gives_the_same_scores(tiny: ConjureCrossEncoder) -> None:
+    scores = tiny.predict(WORDS)
+    assert tiny.predict(WORDS, device=["cpu", "cpu"]) == pytest.approx(scores, rel=1e-5)
+    pool = tiny.start_multi_process_pool(["cpu"])
+    try:
+        assert tiny.predict(WORDS, pool=pool, chunk_size=2) == pytest.approx(scores, rel=1e-5)
+        ranked = tiny.rank("a cat", ["a dog", "a car"], pool=pool)
+        assert {r["corpus_id"] for r in ranked} == {0, 1}
+    finally:
+        tiny.stop_multi_process_pool(pool)
+
+
+@pytest.mark.parametrize("similarity", ["normalised", "jeffreys"])
+def test_a_saved_folder_gives_equal_scores_to_everyone(tmp_path: Path, similarity: Any) -> None:
+    made = ConjureCrossEncoder(
+        stable_diffusion(), process=PROCESS, similarity=similarity, device="cpu"
+    )
+    scores = made.predict(WORDS)
+    made.save_pretrained(str(tmp_path))
+    plain = CrossEncoder(str(tmp_path), trust_remote_code=True, device="cpu")
+    assert plain.predict(WORDS) == pytest.approx(scores, abs=1e-6)
+    ours = ConjureCrossEncoder(str(tmp_path), device="cpu")
+    assert ours.predict(WORDS) == pytest.approx(scores, abs=1e-6)
+    assert ours.process == made.process
+    assert not list(tmp_path.rglob("*.bin")) and list(tmp_path.rglob("*.safetensors"))
+    assert "conjure" in (tmp_path / "README.md").read_text().lower()
+
+
+def test_a_saved_folder_takes_a_dtype(tmp_path: Path) -> None:
+    ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu").save_pretrained(
+        str(tmp_path)
+    )
+    half = CrossEncoder(
+        str(tmp_path), trust_remote_code=True, device="cpu", model_kwargs={"dtype": "bfloat16"}
+    )
+    assert half.dtype == torch.bfloat16
+    scores = half.predict([*WORDS, ("a cat", "a cat")])
+    assert scores.dtype == np.float32 and scores[-1] == 1.0
+
+
+def test_a_folder_of_something_else_is_named(tmp_path: Path) -> None:
+    ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu").save_pretrained(
+        str(tmp_path)
+    )
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 3}))
+    with pytest.raises(ValueError, match=r"has no config\.json of conjure-st"):
+        ConjureCrossEncoder(str(tmp_path))
+
+
+def test_a_denoiser_without_weights_cannot_be_saved(
+    model: ConjureCrossEncoder, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="GaussianDenoiser has no weights to save"):
+        model.save_pretrained(str(tmp_path))
+
+
+def test_what_integrations_read(tiny: ConjureCrossEncoder) -> None:
+    assert tiny.tokenizer.pad_token == "<pad>"
+    assert tiny.max_seq_length == 8
+    assert tiny.device.type == "cpu"
+    assert tiny.num_labels == 1
+
+
+def test_max_length_shortens_and_never_exceeds_the_encoder() -> None:
+    made = ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu", max_length=512)
+    assert made.max_seq_length == 8
+    short = ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu", max_length=4)
+    cut = short.predict([("a cat on the red car", "the dog")])
+    assert cut == pytest.approx(made.predict([("a cat", "the dog")]), rel=1e-5)
+    with pytest.raises(ValueError, match="max_seq_length=0"):
+        short.max_seq_length = 0
+
+
+def test_a_text_that_is_too_long_is_warned_about_once_with_its_length() -> None:
+    made = ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu")
+    long = "a cat on the red car on the blue car"
+    with pytest.warns(UserWarning, match="A text has 13 tokens and .* reads 8") as seen:
+        made.predict([(long, "a cat"), (long + " on", "a dog")])
+    assert len([w for w in seen if "tokens" in str(w.message)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (("a cat", None), "A text must be a string, not None"),
+        ([("a cat", 3.5)], "A text must be a string, not 3.5"),
+        (("a", "b", "c"), "has 3 texts, and a pair has two"),
+        ("a cat", "'a cat' is not a pair of texts"),
+        ([("a cat",)], "has 1 texts, and a pair has two"),
+    ],
+)
+def test_bad_input_gets_a_sentence(model: ConjureCrossEncoder, bad: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.predict(bad)
+
+
+def test_an_empty_text_is_scored_as_silence_and_warned_about(tiny: ConjureCrossEncoder) -> None:
+    with pytest.warns(UserWarning, match="An empty text"):
+        scores = tiny.predict([("a cat", ""), ("a cat", "a dog")])
+    assert scores[0] == 0.5
+    assert scores[1] == pytest.approx(tiny.predict(("a cat", "a dog")), rel=1e-5)
+
+
+def test_an_unknown_similarity_is_refused() -> None:
+    with pytest.raises(ValueError, match="similarity='cosine' is unknown"):
+        ConjureCrossEncoder(gaussian(PROCESS), similarity="cosine")  # type: ignore[arg-type]
+
+
+def test_a_shared_cache_serves_the_same_model_and_no_other() -> None:
+    cache = TrajectoryCache()
+    first = ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu", cache=cache)
+    scores = first.predict(WORDS)
+    again = ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu", cache=cache)
+    assert again.cost(WORDS).own == 0
+    assert again.predict(WORDS) == pytest.approx(scores, abs=0)
+    other = ConjureCrossEncoder(
+        stable_diffusion(), process=PROCESS.replace(seed=1), device="cpu", cache=cache
+    )
+    assert other.cost(WORDS).own > 0
+    assert other.predict(WORDS) != pytest.approx(scores, rel=1e-3)
+
+
+def test_the_matrix_of_texts(model: ConjureCrossEncoder) -> None:
+    matrix = model.distance_matrix(TEXTS)
+    assert matrix.shape == (4, 4) and not matrix.diagonal().any()
+    assert matrix[0, 2] == model.divergence(("a cat", "a red car"))[0].jeffreys
+
+
+def test_sentence_transformers_evaluators_take_it(tiny: ConjureCrossEncoder) -> None:
+    correlation = CrossEncoderCorrelationEvaluator(WORDS, [0.1, 0.9, 0.4], name="tiny")
+    assert -1 <= correlation(tiny)["tiny_spearman"] <= 1
+    samples = [{"query": "a cat", "positive": ["a cat"], "negative": ["a car", "the dog"]}]
+    assert CrossEncoderRerankingEvaluator(samples, name="tiny")(tiny)["tiny_mrr@10"] == 1.0
