@@ -137,7 +137,7 @@ def stable_diffusion(scheduler: Any = None, **unet_changes: Any) -> StableDiffus
 
 def sdxl(scheduler: Any = None) -> StableDiffusionXLPipeline:
     return StableDiffusionXLPipeline(
-        vae=vae(latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.1, 0.9, 1.0, 1.2]),
+        vae=vae(latents_mean=[1.0, -2.0, 3.0, 0.0], latents_std=[1.1, 0.9, 1.0, 1.2]),
         text_encoder=clip(1),
         text_encoder_2=clip(2, CLIPTextModelWithProjection),
         tokenizer=tokenizer(),

@@ -55,6 +55,8 @@ def drawn_by(pipeline, denoiser, text, samples, monkeypatch):
         "height": process.height,
         "width": process.width,
     }
+    if process.negative_prompt:  # not given is not the same as empty, to SDXL
+        arguments["negative_prompt"] = process.negative_prompt
     if isinstance(pipeline, diffusers.PixArtAlphaPipeline):
         pipeline(
             **arguments,
@@ -82,9 +84,11 @@ def assert_same_states(ours, theirs):
         assert (x - y).abs().max() <= 1e-5 * max(1.0, float(y.abs().max()))
 
 
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_states_are_the_pipelines_own(tiny_pipeline, guidance, monkeypatch):
-    process = GenerativeProcess(scheduler=None, steps=STEPS, guidance_scale=guidance, seed=5)
+@pytest.mark.parametrize(("guidance", "negative"), [(1.0, ""), (3.0, ""), (3.0, "the dog")])
+def test_states_are_the_pipelines_own(tiny_pipeline, guidance, negative, monkeypatch):
+    process = GenerativeProcess(
+        scheduler=None, steps=STEPS, guidance_scale=guidance, negative_prompt=negative, seed=5
+    )
     denoiser = load(tiny_pipeline, process)
     ours = walk(denoiser, "a red cat", SAMPLES)
     theirs = drawn_by(tiny_pipeline, denoiser, "a red cat", SAMPLES, monkeypatch)
@@ -235,7 +239,11 @@ def test_noise_and_sample_prediction_mean_what_the_formulas_say(prediction_type)
 
 
 def test_flow_prediction_means_what_the_formulas_say():
-    check_meaning(load(sd3(), GenerativeProcess(scheduler=None, steps=STEPS)))
+    denoiser = load(sd3(), GenerativeProcess(scheduler=None, steps=STEPS))
+    check_meaning(denoiser)
+    t = denoiser._scheduler.sigmas[:STEPS].double()
+    alphas_cumprod = (1 - t) ** 2 / ((1 - t) ** 2 + t**2)
+    assert denoiser.schedule.alphas_cumprod == pytest.approx(alphas_cumprod, abs=1e-6)
 
 
 def check_meaning(denoiser):
