@@ -1,0 +1,172 @@
+"""Schedules: what outputs mean at each step, coefficients, and what has no exact divergence."""
+
+import pytest
+import torch
+from conftest import ddim, pixart, sd3, stable_diffusion
+
+from conjure_st.denoisers import load
+from conjure_st.divergence import weights
+from conjure_st.process import GenerativeProcess
+
+STEPS = 4
+
+
+@pytest.mark.parametrize(
+    "scheduler", [None, "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"]
+)
+def test_v_prediction_means_what_the_formulas_say(scheduler):
+    pipeline = stable_diffusion(ddim(prediction_type="v_prediction"))
+    check_meaning(load(pipeline, GenerativeProcess(scheduler=scheduler, steps=STEPS)))
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample"])
+def test_noise_and_sample_prediction_mean_what_the_formulas_say(prediction_type):
+    pipeline = stable_diffusion(ddim(prediction_type=prediction_type))
+    check_meaning(load(pipeline, GenerativeProcess(steps=STEPS)))
+
+
+def test_flow_prediction_means_what_the_formulas_say():
+    denoiser = load(sd3(), GenerativeProcess(scheduler=None, steps=STEPS))
+    check_meaning(denoiser)
+    t = denoiser._scheduler.sigmas[:STEPS].double()
+    alphas_cumprod = (1 - t) ** 2 / ((1 - t) ** 2 + t**2)
+    assert denoiser.schedule.alphas_cumprod == pytest.approx(alphas_cumprod, abs=1e-6)
+
+
+def check_meaning(denoiser):
+    """Build the output from a known x_0 and ε, number by number, and ask for them back."""
+    schedule = denoiser.schedule
+    generator = torch.Generator().manual_seed(0)
+    shape = (1, *denoiser.latent_shape)
+    clean, noise = (torch.randn(shape, generator=generator) for _ in range(2))
+    for k in range(len(schedule)):
+        if schedule.prediction_type == "flow_prediction":
+            t = float(denoiser._scheduler.sigmas[k])
+            signal, level = 1 - t, t
+        else:
+            t = float(schedule.timesteps[k])
+            betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+            alphas_cumprod = torch.cumprod(1 - betas, 0)
+            below = alphas_cumprod[int(t)]
+            # Karras-type schedulers interpolate sigma between integer timesteps.
+            above = alphas_cumprod[min(int(t) + 1, 999)]
+            sigmas = [float(((1 - a) / a).sqrt()) for a in (below, above)]
+            sigma = sigmas[0] + (t - int(t)) * (sigmas[1] - sigmas[0])
+            signal, level = (1 / (1 + sigma**2)) ** 0.5, sigma / (1 + sigma**2) ** 0.5
+        seen = signal * clean + level * noise
+        output = {
+            "epsilon": noise,
+            "sample": clean,
+            "v_prediction": signal * noise - level * clean,
+            "flow_prediction": noise - clean,
+        }[schedule.prediction_type]
+        x, row = seen / schedule.input_scale[k].float(), torch.tensor([k])
+        if level < 1:  # at t = 1 a flow's clean sample is all in the velocity, and ε all in x
+            assert torch.allclose(schedule.clean(output, x, row), clean, atol=2e-4)
+        assert torch.allclose(schedule.epsilon(output, x, row), noise, atol=2e-4)
+        other = output + 0.1 * clean
+        moved = schedule.epsilon(other, x, row) - schedule.epsilon(output, x, row)
+        assert torch.allclose(moved, (schedule.gain[k] * (other - output)).float(), atol=1e-4)
+        assert schedule.noise[k] == pytest.approx(level, rel=1e-3)
+
+
+def test_prediction_types_lead_to_the_same_state():
+    generator = torch.Generator().manual_seed(0)
+    after = []
+    for prediction_type in ("epsilon", "sample", "v_prediction"):
+        pipeline = stable_diffusion(ddim(prediction_type=prediction_type))
+        denoiser = load(pipeline, GenerativeProcess(steps=STEPS))
+        clean, noise = (
+            torch.randn(1, *denoiser.latent_shape, generator=generator.manual_seed(s))
+            for s in (1, 2)
+        )
+        a, s = denoiser.schedule.signal[0].float(), denoiser.schedule.noise[0].float()
+        output = {"epsilon": noise, "sample": clean, "v_prediction": a * noise - s * clean}
+        x = a * clean + s * noise
+        after.append(denoiser.sampler([0]).step(0, output[prediction_type], x))
+    assert torch.allclose(after[0], after[1], atol=1e-5)
+    assert torch.allclose(after[0], after[2], atol=1e-5)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
+def test_measured_coefficients_are_ddims(eta):
+    denoiser = load(stable_diffusion(), GenerativeProcess(eta=eta))
+    schedule, scheduler = denoiser.schedule, denoiser._scheduler
+    here = scheduler.alphas_cumprod[scheduler.timesteps].double()
+    after = torch.cat([here[1:], scheduler.final_alpha_cumprod.double()[None]])
+    sigma = eta * ((1 - after) / (1 - here)).sqrt() * (1 - here / after).sqrt()
+    b = (1 - after - sigma**2).sqrt() - (after * (1 - here) / here).sqrt()
+    assert schedule.alphas_cumprod == pytest.approx(here, rel=1e-6)
+    assert schedule.a == pytest.approx((after / here).sqrt(), rel=1e-5)
+    assert schedule.b == pytest.approx(b, rel=1e-4)
+    assert schedule.sigma == pytest.approx(sigma, rel=1e-4, abs=1e-6)
+
+
+def test_ddpm_is_ddim_with_eta_one():
+    pipeline = stable_diffusion(ddim(set_alpha_to_one=True, steps_offset=0))
+    one = load(pipeline, GenerativeProcess()).schedule
+    other = load(pipeline, GenerativeProcess(scheduler="DDPMScheduler")).schedule
+    for name in ("a", "b", "sigma"):
+        assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-4, abs=1e-6)
+    w = weights("girsanov", one)
+    assert weights("girsanov", other) == pytest.approx(w, rel=1e-3)
+    assert w[-1] == 0  # the last step adds no noise
+    assert (w[:-1] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "eta", "says"),
+    [
+        ("DDIMScheduler", 0.0, "deterministic"),
+        ("EulerDiscreteScheduler", 1.0, "deterministic"),
+        ("DPMSolverMultistepScheduler", 1.0, "depends on earlier ones"),
+        ("HeunDiscreteScheduler", 1.0, "depends on earlier ones"),
+    ],
+)
+def test_girsanov_is_refused_where_it_has_no_meaning(scheduler, eta, says):
+    process = GenerativeProcess(scheduler=scheduler, eta=eta, weighting="girsanov")
+    schedule = load(stable_diffusion(), process).schedule
+    with pytest.raises(ValueError, match=says):
+        weights("girsanov", schedule)
+    assert weights("uniform", schedule).isfinite().all()
+    assert weights("score", schedule).isfinite().all()
+
+
+@pytest.mark.parametrize(("setting", "says"), [("clip_sample", "clips"), ("thresholding", "thr")])
+def test_girsanov_is_refused_to_samplers_that_clip(setting, says):
+    # Not with StableDiffusionPipeline, which switches clipping off by itself.
+    schedule = load(pixart(ddim(**{setting: True})), GenerativeProcess()).schedule
+    with pytest.raises(ValueError, match=says):
+        weights("girsanov", schedule)
+
+
+def test_euler_ancestral_has_an_exact_divergence():
+    process = GenerativeProcess(scheduler="EulerAncestralDiscreteScheduler")
+    w = weights("girsanov", load(stable_diffusion(), process).schedule)
+    assert (w[:-1] > 0).all()
+
+
+def test_zero_terminal_snr_has_finite_weights():
+    scheduler = ddim(
+        prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"
+    )
+    schedule = load(stable_diffusion(scheduler), GenerativeProcess()).schedule
+    assert schedule.signal[0] < 1e-3
+    for weighting in ("uniform", "score", "girsanov"):
+        assert weights(weighting, schedule).isfinite().all()
+
+
+def test_flow_models_refuse_schedulers_that_are_not_flows():
+    with pytest.raises(ValueError, match=r"'flow_prediction'.*scheduler=None"):
+        load(sd3(), GenerativeProcess(scheduler="DDIMScheduler"))
+    flow = load(sd3(), GenerativeProcess(scheduler="DPMSolverMultistepScheduler"))
+    assert flow.schedule.prediction_type == "flow_prediction"
+
+
+def test_scheduler_settings():
+    with pytest.raises(ValueError, match="'NoScheduler'"):
+        load(stable_diffusion(), GenerativeProcess(scheduler="NoScheduler"))
+    trailing = load(stable_diffusion(), GenerativeProcess(timestep_spacing="trailing"))
+    assert trailing.schedule.timesteps[0] == 999
+    with pytest.raises(ValueError, match="timestep_spacing=None"):
+        load(sd3(), GenerativeProcess(scheduler=None, timestep_spacing="trailing"))
