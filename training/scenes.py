@@ -27,6 +27,7 @@ CELLS: dict[str, tuple[int, int, int]] = {  # top, left, side
     "bottomright": (24, 24, 24),
 }
 MARGIN = 1
+COMMON_SHARE, RARE_SHARE = 0.65, 0.06  # of the things shown; the rest is the core's remainder
 COLOUR_LIST = list(COLOURS)
 SETTING_LIST = list(SETTINGS)
 BACKGROUNDS = ["plain", *COLOUR_LIST, *SETTING_LIST]
@@ -81,12 +82,9 @@ def plural(noun: str) -> str:
 
 
 class Book:
-    """All sprites in memory, and the grammar that puts them into scenes.
+    """All sprites in memory, and the grammar that puts them into scenes."""
 
-    tail_share is how often a thing comes from the tail of rarer concepts.
-    """
-
-    def __init__(self, tail_share: float = 0.1) -> None:
+    def __init__(self) -> None:
         concepts = core()
         self.concepts: list[Concept] = []
         pictures = []
@@ -104,13 +102,16 @@ class Book:
             side: np.stack([sprites.sprite(p, side - 2 * MARGIN) for p in pictures])
             for side in {cell[2] for cell in CELLS.values()}
         }
-        kind_weight = {"person": 3.0, "animal": 1.6, "vehicle": 1.8}
-        weight = np.array([kind_weight.get(c.kind, 1.0) if c.core else 0.0 for c in self.concepts])
-        # the first lines of each kind in concepts.tsv are the commonest words of captions
-        for kind, top in (("person", 5), ("animal", 6), ("vehicle", 8)):
-            weight[self.by_kind[kind][:top]] *= 2.0
+        # people, animals and vehicles are what most captions are about
+        lively = {"person": 2.0, "animal": 1.3, "vehicle": 1.5}
+        kind = np.array([lively.get(c.kind, 1.0) for c in self.concepts])
+        common = kind * [c.common for c in self.concepts]
+        further = kind * [c.core and not c.common for c in self.concepts]
         rare = np.array([0.0 if c.core else 1.0 for c in self.concepts])
-        self.weight = (1 - tail_share) * weight / weight.sum() + tail_share * rare / rare.sum()
+        shares = (COMMON_SHARE, 1 - COMMON_SHARE - RARE_SHARE, RARE_SHARE)
+        self.weight = sum(
+            share * w / w.sum() for share, w in zip(shares, (common, further, rare), strict=True)
+        )
         self.tinted: dict[tuple[int, int, str], np.ndarray] = {}
         self.settings = {name: _setting(name) for name in BACKGROUNDS}
 

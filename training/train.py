@@ -30,7 +30,7 @@ REPEATS = 2  # noise levels per scene: a second one is cheaper than a second cap
 TEXT_DROP = 0.1
 WORD_NOISE = 0.35  # of a word vector's root mean square: neighbours come to mean alike
 AUXILIARY = 0.1
-MAX_WEIGHT = 5.0
+MAX_WEIGHT = 2.0  # a low noise level hardly asks what the text says
 FUSED = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 SHEET = (
     "a dog", "a cat", "a man", "a woman", "a car", "a red car", "an apple", "a green apple",

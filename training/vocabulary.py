@@ -100,12 +100,21 @@ SETTINGS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], float, tup
 
 @dataclass(frozen=True)
 class Concept:
-    """One thing that can be drawn: an emoji, its kind, its names (the first is its title)."""
+    """One thing that can be drawn.
+
+    Attributes:
+        emoji: its picture.
+        kind: what grammar may do with it ("person", "food", …).
+        names: what people call it; the first is its title.
+        core: whether it is of the hand-made list.
+        common: whether it is one of some hundred that everyday captions are about.
+    """
 
     emoji: str
     kind: str
     names: tuple[str, ...]
     core: bool
+    common: bool = False
 
     @property
     def title(self) -> str:
@@ -117,7 +126,13 @@ def core(path: Path = Path(__file__).with_name("concepts.tsv")) -> list[Concept]
     with path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     return [
-        Concept(r["emoji"], r["kind"], tuple(n.strip() for n in r["names"].split(",")), True)
+        Concept(
+            r["emoji"],
+            r["kind"],
+            tuple(n.strip() for n in r["names"].split(",")),
+            core=True,
+            common=r["common"] == "1",
+        )
         for r in rows
     ]
 
@@ -142,6 +157,6 @@ def tail(taken: list[Concept], annotations: Path = CLDR) -> list[Concept]:
         pictorial = len(emoji) == 1 and ord(emoji) >= 0x2600
         if plain and pictorial and emoji not in have and title not in names:
             if not unwanted.search(title):
-                found.append(Concept(emoji, "thing", (title,), False))
+                found.append(Concept(emoji, "thing", (title,), core=False))
                 names.add(title)
     return found

@@ -1,0 +1,40 @@
+"""Put a trained pipeline into the package, in half the bytes.
+
+    python training/export.py runs/picturebook/pipeline
+
+Weights are stored as float16 safetensors (they run as float32, into which the loader casts them).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import torch
+
+from conjure_st.models.pipeline import PicturebookPipeline
+
+PACKAGE = Path(__file__).parent.parent / "conjure_st" / "models" / "picturebook"
+LIMIT = 40_000_000  # bytes; the wheel carries them
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("pipeline", type=Path)
+    parser.add_argument("--to", type=Path, default=PACKAGE)
+    a = parser.parse_args()
+    pipe = PicturebookPipeline.from_pretrained(a.pipeline).to(dtype=torch.float16)
+    for part in ("text_encoder", "tokenizer", "transformer", "scheduler"):
+        shutil.rmtree(a.to / part, ignore_errors=True)
+    pipe.save_pretrained(a.to, safe_serialization=True)
+    size = sum(path.stat().st_size for path in a.to.rglob("*") if path.is_file())
+    if size > LIMIT:
+        raise SystemExit(f"{a.to} has {size} bytes, more than the {LIMIT} that the wheel may carry.")
+    print(f"{a.to}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
