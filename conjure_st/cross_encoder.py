@@ -94,9 +94,9 @@ class ConjureCrossEncoder(CrossEncoder):
                 model_kwargs={"dtype": dtype} if dtype else None,
                 **common,
             )
-            scorer = self.module.scorer
-            scorer.batch_size = evaluation_batch_size
-            scorer.cache = scorer.cache if cache is None else cache
+            own = self.module.scorer.own
+            own.batch_size = evaluation_batch_size
+            own.cache = own.cache if cache is None else cache
         else:
             module = ConjureModule(
                 model_name_or_path,

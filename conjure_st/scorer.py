@@ -7,9 +7,7 @@ others, so that those of many pairs, steps and samples fill equal batches.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -17,18 +15,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from conjure_st.cache import TrajectoryCache, TrajectoryKey
-from conjure_st.denoisers import Conditioning, Denoiser, stack
+from conjure_st.cache import TrajectoryCache
+from conjure_st.denoisers import Denoiser
 from conjure_st.divergence import Divergence, InnerProducts, divergences, inner_products, weights
+from conjure_st.states import Block, OwnStates, not_finite
 from conjure_st.texts import Pair, check_pairs, check_text
-from conjure_st.trajectory import Trajectory, replay, sample
 
 Measure = Literal["jeffreys", "similarity", "forward"]
 
 BLOCK_TEXTS = 64
 """Texts whose states are unrolled at a time: bounds memory whatever the number of pairs."""
-ENCODED_BYTES = 1 << 29
-"""Of text conditionings kept for the next block or call."""
 
 
 class Cost(NamedTuple):
@@ -52,17 +48,6 @@ class Cost(NamedTuple):
         return self.own + self.cross
 
 
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """Some texts unrolled: tensors [texts, S, T, C, H, W] float32 on the CPU."""
-
-    row: dict[str, int]
-    conditioning: dict[str, Tensor]
-    states: Tensor
-    outputs: Tensor
-    unconditional: Tensor | None
-
-
 class TrajectoryScorer:
     """Divergences of pairs of texts under one denoiser.
 
@@ -73,9 +58,6 @@ class TrajectoryScorer:
             depend on it.
         normalise: whether to evaluate the unconditional process too, once per state of each text's
             own trajectory. The similarity c needs it; without it c is NaN.
-
-    Attributes:
-        nfe: denoiser evaluations spent so far.
 
     Raises:
         ValueError: the process's weighting does not fit its sampler, or batch_size is below 1.
@@ -94,11 +76,19 @@ class TrajectoryScorer:
         # Refuses a sampler that the weighting does not fit before anything is paid for.
         self._weights = weights(denoiser.process.weighting, denoiser.schedule)
         self.denoiser = denoiser
-        self.cache = TrajectoryCache() if cache is None else cache
-        self.batch_size = batch_size
-        self.normalise = normalise
-        self.nfe = 0
-        self._encoded: OrderedDict[str, Conditioning] = OrderedDict()
+        held = TrajectoryCache() if cache is None else cache
+        self.own = OwnStates(denoiser, held, batch_size, unconditional=normalise)
+        self._crossed = 0
+
+    @property
+    def cache(self) -> TrajectoryCache:
+        """Of trajectories."""
+        return self.own.cache
+
+    @property
+    def nfe(self) -> int:
+        """Denoiser evaluations spent so far, on own trajectories and on cross passes."""
+        return self.own.nfe + self._crossed
 
     # What it costs --------------------------------------------------------------------------
 
@@ -108,15 +98,11 @@ class TrajectoryScorer:
         Raises:
             ValueError: something is no pair of strings.
         """
-        distinct = _distinct(check_pairs(pairs))
+        return self._cost(_distinct(check_pairs(pairs)))
+
+    def _cost(self, distinct: list[Pair]) -> Cost:
         texts = sorted({text for pair in distinct for text in pair})
-        steps, samples = self.denoiser.process.steps, self.denoiser.process.samples
-        own = sum(
-            steps * (1 + (self._keeps_unconditional and not self._is_silent(text)))
-            for text in texts
-            for s in range(samples)
-            if not self._serves(self.cache.peek(TrajectoryKey.of(self.denoiser, text, s)))
-        )
+        own = self.own.missing_nfe(texts)
         return Cost(len(texts), len(distinct), own, sum(map(self._crossings, distinct)))
 
     # Scores ---------------------------------------------------------------------------------
@@ -143,10 +129,10 @@ class TrajectoryScorer:
             return []
         distinct = _distinct(checked)
         process = self.denoiser.process
-        shape = (len(distinct), 2, process.steps, process.samples)
+        shape = (len(distinct), 2, len(self.denoiser.schedule), process.samples)
         products = InnerProducts(*(torch.zeros(shape) for _ in InnerProducts._fields))
         place = {pair: i for i, pair in enumerate(distinct)}
-        total = self.cost(checked).nfe
+        total = self._cost(distinct).nfe
         with tqdm(total=total, unit=" NFE", delay=2, disable=not show_progress_bar) as bar:
             for block in _blocks(distinct):
                 self._cross(block, place, products, bar)
@@ -210,8 +196,8 @@ class TrajectoryScorer:
         bar: tqdm[None],
     ) -> None:
         """Both directions of the pairs of one block, written into `products`."""
-        block = self._unroll(sorted({text for pair in pairs for text in pair}), bar)
-        steps, samples = self.denoiser.process.steps, self.denoiser.process.samples
+        block = self.own.unroll(sorted({text for pair in pairs for text in pair}), bar)
+        steps, samples = len(self.denoiser.schedule), self.denoiser.process.samples
         directions = [(pair, d) for pair in pairs for d in (0, 1)]
         grid = torch.cartesian_prod(
             torch.arange(len(directions)), torch.arange(samples), torch.arange(steps)
@@ -222,7 +208,7 @@ class TrajectoryScorer:
         under = torch.tensor([block.row[pair[1 - d]] for pair, d in directions])
         target = torch.tensor([place[pair] for pair, _ in directions])
         for rows, evaluate in ((grid[known], False), (grid[~known], True)):
-            for chunk in rows.split(self._rows_per_call) if len(rows) else ():
+            for chunk in rows.split(self.own.rows_per_call) if len(rows) else ():
                 i, s, k = chunk.unbind(1)
                 at = (along[i], s, k)
                 own = block.outputs[at]
@@ -232,7 +218,7 @@ class TrajectoryScorer:
                     bar.update(len(chunk))
                     for j in (~crossed.flatten(1).isfinite().all(1)).nonzero()[:1]:
                         first, second = directions[int(i[j])][0]
-                        raise ValueError(_not_finite(f"the pair ({first!r}, {second!r})"))
+                        raise ValueError(not_finite(f"the pair ({first!r}, {second!r})"))
                 else:
                     assert silent is not None
                     crossed = silent
@@ -247,125 +233,24 @@ class TrajectoryScorer:
                 for into, values in zip(products, forwards, strict=True):
                     into[target[i], d, k, s] = values
 
-    def _predict(self, block: _Block, at: tuple[Tensor, ...], under: Tensor) -> Tensor:
+    def _predict(self, block: Block, at: tuple[Tensor, ...], under: Tensor) -> Tensor:
         """Outputs on the CPU at the block's states `at` under the block's texts `under`."""
         device = self.denoiser.device
         where = under.to(device)
         conditioning = {name: tensor[where] for name, tensor in block.conditioning.items()}
-        self.nfe += len(under)
+        self._crossed += len(under)
         return self.denoiser.predict(
             block.states[at].to(device), at[2].to(device), conditioning
         ).cpu()
 
-    def _unroll(self, texts: list[str], bar: tqdm[None]) -> _Block:
-        """Trajectories from the cache or sampled, and the states that they visit."""
-        encoded = self._encode(texts)
-        wanted = [(text, s) for text in texts for s in range(self.denoiser.process.samples)]
-        found = {
-            (text, s): self.cache.get(TrajectoryKey.of(self.denoiser, text, s))
-            for text, s in wanted
-        }
-        missing = [item for item in wanted if not self._serves(found[item])]
-        # Silent texts apart: their unconditional outputs are their own.
-        for silent in (False, True):
-            rows = [item for item in missing if self._is_silent(item[0]) is silent]
-            for start in range(0, len(rows), self._rows_per_call):
-                batch = rows[start : start + self._rows_per_call]
-                found.update(self._sample(batch, encoded, silent, bar))
-        trajectories = [t for t in (found[item] for item in wanted) if t is not None]
-        numbers = [s for _, s in wanted]
-        states = [
-            replay(self.denoiser, trajectories[start:stop], numbers[start:stop])[:, :-1]
-            for start in range(0, len(wanted), self._rows_per_call)
-            for stop in [start + self._rows_per_call]
-        ]
-        shape = (len(texts), self.denoiser.process.samples)
-        silent_outputs = None
-        if self._keeps_unconditional:
-            along = [t.unconditional for t in trajectories if t.unconditional is not None]
-            silent_outputs = torch.stack(along).unflatten(0, shape)
-        return _Block(
-            row={text: i for i, text in enumerate(texts)},
-            conditioning={
-                name: tensor.to(self.denoiser.device)
-                for name, tensor in stack([encoded[text] for text in texts]).items()
-            },
-            states=torch.cat(states).unflatten(0, shape),
-            outputs=torch.stack([t.outputs for t in trajectories]).unflatten(0, shape),
-            unconditional=silent_outputs,
-        )
-
-    def _sample(
-        self,
-        rows: list[tuple[str, int]],
-        encoded: dict[str, Conditioning],
-        silent: bool,
-        bar: tqdm[None],
-    ) -> dict[tuple[str, int], Trajectory]:
-        """One batch of new trajectories, kept in the cache."""
-        sampled = sample(
-            self.denoiser,
-            [encoded[text] for text, _ in rows],
-            [s for _, s in rows],
-            unconditional=self._keeps_unconditional and not silent,
-            unguided=silent,
-        )
-        spent = sum(t.evaluations for t in sampled)
-        self.nfe += spent
-        bar.update(spent)
-        result = {}
-        for (text, s), trajectory in zip(rows, sampled, strict=True):
-            if not trajectory.is_finite():
-                raise ValueError(_not_finite(f"the text {text!r}"))
-            if silent:
-                trajectory = Trajectory(trajectory.outputs, trajectory.outputs)
-            result[text, s] = trajectory
-            self.cache.put(TrajectoryKey.of(self.denoiser, text, s), trajectory)
-        return result
-
-    def _encode(self, texts: list[str]) -> dict[str, Conditioning]:
-        new = [text for text in texts if text not in self._encoded]
-        spoken = [text for text in new if not self._is_silent(text)]
-        self._encoded.update(zip(spoken, self.denoiser.encode(spoken), strict=True))
-        # Some models' unconditional input is not the encoding of an empty text.
-        self._encoded.update((t, self.denoiser.unconditional()) for t in set(new) - set(spoken))
-        for text in texts:
-            self._encoded.move_to_end(text)
-        result = {text: self._encoded[text] for text in texts}
-        held = sum(t.nbytes for c in self._encoded.values() for t in c.values())
-        while held > ENCODED_BYTES:
-            _, dropped = self._encoded.popitem(last=False)
-            held -= sum(t.nbytes for t in dropped.values())
-        return result
-
-    # Small questions ------------------------------------------------------------------------
-
-    @property
-    def _rows_per_call(self) -> int:
-        return self.batch_size or (32 if self.denoiser.device.type == "cpu" else 64)
-
-    @property
-    def _keeps_unconditional(self) -> bool:
-        return self.normalise or self.denoiser.process.guidance_scale != 1.0
-
-    def _is_silent(self, text: str) -> bool:
-        """Whether the text's process is the unconditional one, so that δ is zero throughout."""
-        process = self.denoiser.process
-        return process.apply_template(text) == process.negative_prompt
-
     def _free(self, text: str) -> bool:
         """Whether outputs under the text are known along every kept trajectory."""
-        return self._keeps_unconditional and self._is_silent(text)
-
-    def _serves(self, trajectory: Trajectory | None) -> bool:
-        if trajectory is None:
-            return False
-        return trajectory.unconditional is not None or not self._keeps_unconditional
+        return self.own.keeps_unconditional and self.own.is_silent(text)
 
     def _crossings(self, pair: Pair) -> int:
         """Evaluations of one text along the other's trajectory that a pair takes."""
-        process = self.denoiser.process
-        return sum(not self._free(text) for text in pair) * process.steps * process.samples
+        per_direction = len(self.denoiser.schedule) * self.denoiser.process.samples
+        return sum(not self._free(text) for text in pair) * per_direction
 
 
 def _distinct(pairs: Sequence[Pair]) -> list[Pair]:
@@ -385,10 +270,3 @@ def _blocks(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
         texts.update(pair)
     if block:
         yield block
-
-
-def _not_finite(what: str) -> str:
-    return (
-        f"The model's output for {what} has NaN or infinite values. In half precision this is "
-        'often overflow: try dtype="bfloat16" or "float32".'
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import reprlib
-import warnings
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -12,10 +11,7 @@ Pair = tuple[str, str]
 
 
 def check_text(value: object, where: str = "") -> str:
-    """The text as a str, blank texts as "".
-
-    A blank text is scored as the unconditional process, which says nothing, and is warned about:
-    a run of many thousand pairs should not die of one empty cell.
+    """The text as a str, a blank one as "".
 
     Args:
         value: what the user gave.
@@ -24,21 +20,14 @@ def check_text(value: object, where: str = "") -> str:
     Raises:
         ValueError: it is no string. (Not TypeError, which sentence-transformers swallows.)
 
-    >>> check_text(np.str_("a cat"))
-    'a cat'
+    >>> check_text(np.str_("a cat")), check_text("  ")
+    ('a cat', '')
     """
     if not isinstance(value, str):
         raise ValueError(
             f"A text must be a string, not {value!r} of type {type(value).__name__}{where}."
         )
-    if not value.strip():
-        warnings.warn(
-            f"An empty text{where} is scored as the unconditional process: it says nothing, so its "
-            "similarity to every other text is 0 (a score of 0.5).",
-            stacklevel=3,
-        )
-        return ""
-    return str(value)
+    return str(value) if value.strip() else ""
 
 
 def check_pairs(pairs: object) -> list[Pair]:

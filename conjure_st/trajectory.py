@@ -76,7 +76,7 @@ def sample(
     empty = {name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in nothing.items()}
     outputs: list[Tensor] = []
     silent: list[Tensor] = []
-    for k in range(denoiser.process.steps):
+    for k in range(len(denoiser.schedule)):
         at_k = torch.full((n,), k, dtype=torch.int64, device=x.device)
         output = denoiser.predict(x, at_k, batch)
         outputs.append(output.cpu())
@@ -109,7 +109,7 @@ def replay(
     w = denoiser.process.guidance_scale
     sampler, x = denoiser.sampler(samples), denoiser.initial_noise(samples)
     states = [x.cpu()]
-    for k in range(denoiser.process.steps):
+    for k in range(len(denoiser.schedule)):
         output = torch.stack([t.outputs[k] for t in trajectories]).to(x.device)
         if w != 1.0:
             without = [t.unconditional[k] for t in trajectories if t.unconditional is not None]

@@ -1,0 +1,196 @@
+"""Reference states: where texts are compared, with what the denoiser says there of each own text.
+
+Under a reference measure of noisy states every score is an inner product. `OwnStates` makes the
+states of texts' own trajectories: from the cache, or sampled in batches and put there.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from conjure_st.cache import TrajectoryCache, TrajectoryKey
+from conjure_st.denoisers import Conditioning, Denoiser, stack
+from conjure_st.trajectory import Trajectory, replay, sample
+
+ENCODED_BYTES = 1 << 29
+"""Of text conditionings kept for the next block or call."""
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Some texts' trajectories, unrolled.
+
+    Attributes:
+        row: of each text in the tensors.
+        conditioning: of the texts, each tensor [texts, ...] on the denoiser's device.
+        states: [texts, S, T, C, H, W] float32 on the CPU, the states before each step.
+        outputs: the same shape, the denoiser's outputs there under the text itself.
+        unconditional: the same shape, its outputs there under no text; None if not asked for.
+    """
+
+    row: dict[str, int]
+    conditioning: dict[str, Tensor]
+    states: Tensor
+    outputs: Tensor
+    unconditional: Tensor | None
+
+
+class OwnStates:
+    """The states of texts' own trajectories under one denoiser.
+
+    Args:
+        denoiser: a model under its process.
+        cache: of trajectories.
+        batch_size: rows of one denoiser call; None is 32 on a CPU and 64 elsewhere.
+        unconditional: whether to evaluate the unconditional process along them too. Guidance
+            needs it and then it is done in any case.
+
+    Attributes:
+        nfe: denoiser evaluations spent so far.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        cache: TrajectoryCache,
+        batch_size: int | None,
+        unconditional: bool,
+    ) -> None:
+        self.denoiser = denoiser
+        self.cache = cache
+        self.batch_size = batch_size
+        self.keeps_unconditional = unconditional or denoiser.process.guidance_scale != 1.0
+        self.nfe = 0
+        self._encoded: OrderedDict[str, Conditioning] = OrderedDict()
+
+    @property
+    def rows_per_call(self) -> int:
+        """Rows of one denoiser call."""
+        return self.batch_size or (32 if self.denoiser.device.type == "cpu" else 64)
+
+    def is_silent(self, text: str) -> bool:
+        """Whether the text's process is the unconditional one, so that δ is zero throughout."""
+        process = self.denoiser.process
+        return process.apply_template(text) == process.negative_prompt
+
+    def missing_nfe(self, texts: Sequence[str]) -> int:
+        """Denoiser evaluations that `unroll` would spend on these distinct texts now."""
+        steps = len(self.denoiser.schedule)
+        return sum(
+            steps * (1 + (self.keeps_unconditional and not self.is_silent(text)))
+            for text in texts
+            for s in range(self.denoiser.process.samples)
+            if not self._serves(self.cache.peek(TrajectoryKey.of(self.denoiser, text, s)))
+        )
+
+    def unroll(self, texts: Sequence[str], bar: tqdm[None]) -> Block:
+        """The states and outputs of distinct texts; what the cache lacks is sampled.
+
+        Raises:
+            ValueError: the model's output for a text is not finite.
+        """
+        encoded = self._encode(texts)
+        wanted = [(text, s) for text in texts for s in range(self.denoiser.process.samples)]
+        found = {
+            (text, s): self.cache.get(TrajectoryKey.of(self.denoiser, text, s))
+            for text, s in wanted
+        }
+        missing = [item for item in wanted if not self._serves(found[item])]
+        # Silent texts apart: their unconditional outputs are their own.
+        for silent in (False, True):
+            rows = [item for item in missing if self.is_silent(item[0]) is silent]
+            for start in range(0, len(rows), self.rows_per_call):
+                batch = rows[start : start + self.rows_per_call]
+                found.update(self._sample(batch, encoded, silent, bar))
+        trajectories = [t for t in (found[item] for item in wanted) if t is not None]
+        numbers = [s for _, s in wanted]
+        states = [
+            replay(self.denoiser, trajectories[start:stop], numbers[start:stop])[:, :-1]
+            for start in range(0, len(wanted), self.rows_per_call)
+            for stop in [start + self.rows_per_call]
+        ]
+        shape = (len(texts), self.denoiser.process.samples)
+        unconditional = None
+        if self.keeps_unconditional:
+            along = [t.unconditional for t in trajectories if t.unconditional is not None]
+            unconditional = torch.stack(along).unflatten(0, shape)
+        return Block(
+            row={text: i for i, text in enumerate(texts)},
+            conditioning={
+                name: tensor.to(self.denoiser.device)
+                for name, tensor in stack([encoded[text] for text in texts]).items()
+            },
+            states=torch.cat(states).unflatten(0, shape),
+            outputs=torch.stack([t.outputs for t in trajectories]).unflatten(0, shape),
+            unconditional=unconditional,
+        )
+
+    def _sample(
+        self,
+        rows: list[tuple[str, int]],
+        encoded: dict[str, Conditioning],
+        silent: bool,
+        bar: tqdm[None],
+    ) -> dict[tuple[str, int], Trajectory]:
+        """One batch of new trajectories, kept in the cache."""
+        sampled = sample(
+            self.denoiser,
+            [encoded[text] for text, _ in rows],
+            [s for _, s in rows],
+            unconditional=self.keeps_unconditional and not silent,
+            unguided=silent,
+        )
+        spent = sum(t.evaluations for t in sampled)
+        self.nfe += spent
+        bar.update(spent)
+        result = {}
+        for (text, s), trajectory in zip(rows, sampled, strict=True):
+            if not trajectory.is_finite():
+                raise ValueError(not_finite(f"the text {text!r}"))
+            if silent and self.keeps_unconditional:
+                trajectory = Trajectory(trajectory.outputs, trajectory.outputs)
+            result[text, s] = trajectory
+            self.cache.put(TrajectoryKey.of(self.denoiser, text, s), trajectory)
+        return result
+
+    def _encode(self, texts: Sequence[str]) -> dict[str, Conditioning]:
+        new = [text for text in texts if text not in self._encoded]
+        if "" in new:
+            # Not an error: a run of many thousand pairs should not die of one empty cell.
+            warnings.warn(
+                "An empty text is scored as the unconditional process. That says nothing, so its "
+                "similarity c to any other text is 0 (a score of 0.5).",
+                stacklevel=2,
+            )
+        spoken = [text for text in new if not self.is_silent(text)]
+        self._encoded.update(zip(spoken, self.denoiser.encode(spoken), strict=True))
+        # Some models' unconditional input is not the encoding of an empty text.
+        self._encoded.update((t, self.denoiser.unconditional()) for t in set(new) - set(spoken))
+        for text in texts:
+            self._encoded.move_to_end(text)
+        result = {text: self._encoded[text] for text in texts}
+        held = sum(t.nbytes for c in self._encoded.values() for t in c.values())
+        while held > ENCODED_BYTES:
+            _, dropped = self._encoded.popitem(last=False)
+            held -= sum(t.nbytes for t in dropped.values())
+        return result
+
+    def _serves(self, trajectory: Trajectory | None) -> bool:
+        if trajectory is None:
+            return False
+        return trajectory.unconditional is not None or not self.keeps_unconditional
+
+
+def not_finite(what: str) -> str:
+    """What is said of NaN and infinite outputs."""
+    return (
+        f"The model's output for {what} has NaN or infinite values. In half precision this is "
+        'often overflow: try dtype="bfloat16" or "float32".'
+    )
