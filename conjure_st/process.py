@@ -41,8 +41,8 @@ class GenerativeProcess:
 
     Attributes:
         scheduler: name of a diffusers scheduler class, built from the pipeline's own scheduler
-            configuration. None keeps the pipeline's own scheduler. Flow-matching models need
-            None (or a scheduler that takes `use_flow_sigmas`).
+            configuration. "auto" is "DDIMScheduler", and the pipeline's own for flow-matching
+            models, which DDIM does not fit. None keeps the pipeline's own scheduler.
         eta: stochasticity of DDIM-like samplers, in [0, 1]: 0 is the deterministic DDIM sampler,
             1 is DDPM's ancestral sampling. Other samplers ignore it.
         steps: number of sampler steps T.
@@ -70,7 +70,7 @@ class GenerativeProcess:
     False
     """
 
-    scheduler: str | None = "DDIMScheduler"
+    scheduler: str | None = "auto"
     eta: float = 1.0
     steps: int = 10
     samples: int = 5
@@ -105,7 +105,7 @@ class GenerativeProcess:
         ):
             raise ValueError(
                 f"scheduler={self.scheduler!r} is not a class name. Pass the name of a diffusers "
-                'scheduler, such as "DDIMScheduler", or None for the pipeline\'s own.'
+                'scheduler, such as "DDIMScheduler", "auto", or None for the pipeline\'s own.'
             )
         if not 0.0 <= self.eta <= 1.0:
             raise ValueError(

@@ -110,11 +110,21 @@ def test_a_prompt_goes_before_the_first_text_and_a_template_around_both(
 
 @pytest.mark.parametrize("family", [stable_diffusion, sdxl, pixart, sd3])
 def test_every_family_scores(family: Any) -> None:
-    process = PROCESS.replace(scheduler=None if family is sd3 else "DDIMScheduler")
-    model = ConjureCrossEncoder(family(), process=process, device="cpu")
+    model = ConjureCrossEncoder(family(), process=PROCESS, device="cpu")
     scores = model.predict([*WORDS, ("a cat", "a cat")])
     assert scores[-1] == 1.0
     assert len(set(scores)) == 4 and np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("scheduler", ["HeunDiscreteScheduler", "EulerAncestralDiscreteScheduler"])
+def test_any_scheduler_drives_it(scheduler: str) -> None:
+    """Heun's takes more steps than were asked for."""
+    process = PROCESS.replace(scheduler=scheduler)
+    model = ConjureCrossEncoder(stable_diffusion(), process=process, device="cpu")
+    [found] = model.divergence([WORDS[0]])
+    assert found.terms.shape == (2, 5 if "Heun" in scheduler else 3, 2)
+    assert found.nfe == found.terms.size
+    assert 0 < found.jeffreys < np.inf
 
 
 def test_scores_of_a_network_do_not_depend_on_the_batch(tiny: ConjureCrossEncoder) -> None:

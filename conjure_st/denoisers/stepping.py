@@ -62,16 +62,18 @@ def make_scheduler(own: Scheduler, process: GenerativeProcess, image_tokens: int
             "the theory behind these divergences does not cover them.",
             stacklevel=2,
         )
-    wanted = process.scheduler or type(own).__name__
-    known = getattr(diffusers, wanted, None)
-    cls: Any = type(own) if process.scheduler is None else known
+    predicts = prediction_type_of(own)
+    asked = process.scheduler
+    if asked == "auto":
+        asked = None if predicts == "flow_prediction" else "DDIMScheduler"
+    wanted = asked or type(own).__name__
+    cls: Any = type(own) if asked is None else getattr(diffusers, wanted, None)
     is_scheduler = inspect.isclass(cls) and issubclass(cls, SchedulerMixin)
     if not is_scheduler:
         raise ValueError(
             f"diffusers has no scheduler {wanted!r}. Pass the name of one of its scheduler "
             'classes, such as "DDIMScheduler", or None for the pipeline\'s own.'
         )
-    predicts = prediction_type_of(own)
     changes: dict[str, Any] = {}
     takes = inspect.signature(cls.__init__).parameters
     if predicts == "flow_prediction" and "use_flow_sigmas" in takes:
