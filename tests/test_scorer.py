@@ -218,9 +218,7 @@ def test_the_matrix_of_two_lists_and_of_other_measures() -> None:
 
 def test_the_unconditional_text_says_nothing() -> None:
     scorer = TrajectoryScorer(gaussian(GenerativeProcess(steps=3, samples=2)))
-    with pytest.warns(
-        UserWarning, match="An empty text is scored as"
-    ):
+    with pytest.warns(UserWarning, match="An empty text is scored as"):
         found = scorer.divergences([("a cat", "  "), ("a cat", "a kitten")])
     assert found[0].similarity == 0.0
     assert found[0].jeffreys > 0

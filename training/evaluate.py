@@ -15,12 +15,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-import sprites
 import torch
+
+import sprites
+from conjure_st.models.pipeline import PicturebookPipeline
 from scenes import CELLS, COLOUR_LIST, MARGIN, Book
 from vocabulary import COLOURS
-
-from conjure_st.models.pipeline import PicturebookPipeline
 
 PER_RELATION = 50
 RELATIONS = {

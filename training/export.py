@@ -32,7 +32,7 @@ def main() -> None:
     pipe.save_pretrained(a.to, safe_serialization=True)
     size = sum(path.stat().st_size for path in a.to.rglob("*") if path.is_file())
     if size > LIMIT:
-        raise SystemExit(f"{a.to} has {size} bytes, more than the {LIMIT} that the wheel may carry.")
+        raise SystemExit(f"{a.to} has {size} bytes; the wheel may carry {LIMIT}.")
     print(f"{a.to}: {size / 1e6:.1f} MB")
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-import words
 from diffusers import DDIMScheduler, SD3Transformer2DModel
-from scenes import BACKGROUNDS, CELLS, COLOUR_LIST, SIZE
 from torch import Tensor, nn
 from transformers import ElectraConfig, ElectraModel
 
+import words
 from conjure_st.models.pipeline import SLOTS, PicturebookPipeline
+from scenes import BACKGROUNDS, CELLS, COLOUR_LIST, SIZE
 
+ZERO_AT_FIRST = ("norm1.linear", "norm1_context.linear", "norm_out.linear", "proj_out")
 WIDTH, LAYERS, HEADS, PATCH = 256, 6, 4, 12
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, WORD_WIDTH = 192, 3, 6, 128
 
@@ -57,7 +58,7 @@ def pipeline(seed: int) -> PicturebookPipeline:
     for name, module in transformer.named_modules():
         if isinstance(module, nn.Linear):
             # blocks start as the identity: the modulations and the last projection are zero
-            if name.endswith(("norm1.linear", "norm1_context.linear", "norm_out.linear", "proj_out")):
+            if name.endswith(ZERO_AT_FIRST):
                 nn.init.zeros_(module.weight)
             else:
                 nn.init.xavier_uniform_(module.weight)
@@ -101,8 +102,6 @@ class Contents(nn.Module):
             self.colour(cells).float().transpose(1, 2), colours, reduction="none"
         )
         colour_loss = (colour * filled).sum() / filled.sum()
-        background = nn.functional.cross_entropy(
-            self.background(cells[:, 0]).float(), backgrounds
-        )
+        background = nn.functional.cross_entropy(self.background(cells[:, 0]).float(), backgrounds)
         right = ((logits.argmax(-1) == concepts).float() * filled).sum() / filled.sum()
         return concept_loss + colour_loss + background, right

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+
 import sprites
 from vocabulary import COLOUR_NAMES, COLOURS, SETTINGS, Concept, core, tail
 
@@ -32,7 +33,16 @@ COLOUR_LIST = list(COLOURS)
 SETTING_LIST = list(SETTINGS)
 BACKGROUNDS = ["plain", *COLOUR_LIST, *SETTING_LIST]
 
-ABOVE = ("above", "over", "on top of", "on", "sitting on", "standing on", "is above", "is on top of")
+ABOVE = (
+    "above",
+    "over",
+    "on top of",
+    "on",
+    "sitting on",
+    "standing on",
+    "is above",
+    "is on top of",
+)
 BELOW = ("below", "under", "beneath", "underneath", "is under", "is below")
 LEFT = ("to the left of", "left of", "on the left of", "is left of", "is to the left of")
 RIGHT = ("to the right of", "right of", "on the right of", "is right of", "is to the right of")
@@ -40,19 +50,72 @@ BESIDE = ("and", "next to", "beside", "with", "near", "and", "by", "is next to",
 HOLDING = ("holding", "with", "is holding", "carrying", "and")
 RIDING = ("riding", "on", "is riding", "riding on", "sitting on")
 ACTS: dict[str, tuple[str, ...]] = {
-    "person": ("standing", "walking", "running", "sitting", "smiling", "jumping", "talking",
-               "looking at the camera", "posing", "working", "playing", "lying down", "waiting"),
-    "animal": ("standing", "walking", "running", "sitting", "sleeping", "jumping", "lying down",
-               "looking at the camera", "playing", "resting"),
+    "person": (
+        "standing",
+        "walking",
+        "running",
+        "sitting",
+        "smiling",
+        "jumping",
+        "talking",
+        "looking at the camera",
+        "posing",
+        "working",
+        "playing",
+        "lying down",
+        "waiting",
+    ),
+    "animal": (
+        "standing",
+        "walking",
+        "running",
+        "sitting",
+        "sleeping",
+        "jumping",
+        "lying down",
+        "looking at the camera",
+        "playing",
+        "resting",
+    ),
     "vehicle": ("parked", "driving", "moving", "stopped", "traveling"),
 }
 EATS = ("eating", "is eating", "chewing", "biting")
-ADJECTIVES = ("beautiful", "nice", "old", "young", "new", "cute", "wooden", "single", "happy",
-              "lone", "little", "pretty", "fluffy", "shiny", "funny", "empty", "modern", "full")
-OPENINGS = ("a photo of", "a picture of", "there is", "an image of", "this is", "we see",
-            "a drawing of", "a close up of", "a view of")
-NUMBERS = {2: ("two", "two", "a pair of", "2"), 3: ("three", "three", "3", "several"),
-           4: ("four", "four", "4", "many", "a group of")}
+ADJECTIVES = (
+    "beautiful",
+    "nice",
+    "old",
+    "young",
+    "new",
+    "cute",
+    "wooden",
+    "single",
+    "happy",
+    "lone",
+    "little",
+    "pretty",
+    "fluffy",
+    "shiny",
+    "funny",
+    "empty",
+    "modern",
+    "full",
+)
+OPENINGS = (
+    "a photo of",
+    "a picture of",
+    "there is",
+    "an image of",
+    "this is",
+    "we see",
+    "a drawing of",
+    "a close up of",
+    "a view of",
+)
+NUMBERS = {
+    2: ("two", "two", "a pair of", "2"),
+    3: ("three", "three", "3", "several"),
+    4: ("four", "four", "4", "many", "a group of"),
+}
 
 
 @dataclass
@@ -66,9 +129,20 @@ class Scene:
 
 def plural(noun: str) -> str:
     """English plural of a picture-book noun, by the usual spelling rules."""
-    irregular = {"mouse": "mice", "man": "men", "woman": "women", "child": "children",
-                 "goose": "geese", "sheep": "sheep", "fish": "fish", "wolf": "wolves",
-                 "leaf": "leaves", "knife": "knives", "loaf": "loaves", "person": "people"}
+    irregular = {
+        "mouse": "mice",
+        "man": "men",
+        "woman": "women",
+        "child": "children",
+        "goose": "geese",
+        "sheep": "sheep",
+        "fish": "fish",
+        "wolf": "wolves",
+        "leaf": "leaves",
+        "knife": "knives",
+        "loaf": "loaves",
+        "person": "people",
+    }
     head, _, last = noun.rpartition(" ")
     front = f"{head} " if head else ""
     for stem, many in irregular.items():
@@ -215,13 +289,14 @@ class Book:
         text = f"{count} {colour + ' ' if colour else ''}{noun}"
         acts = ACTS.get(self.concepts[i].kind)
         if acts and rng.random() < 0.35:
-            text = f"{text} {'are ' if rng.random() < 0.4 else ''}{acts[int(rng.integers(len(acts)))]}"
+            are = "are " if rng.random() < 0.4 else ""
+            text = f"{text} {are}{acts[int(rng.integers(len(acts)))]}"
         cells = {
             2: ("left", "right"),
             3: ("top", "bottomleft", "bottomright"),
             4: ("topleft", "topright", "bottomleft", "bottomright"),
         }[n]
-        return Scene(self._say(rng, text, where), {c: (i, colour) for c in cells}, background)
+        return Scene(self._say(rng, text, where), dict.fromkeys(cells, (i, colour)), background)
 
     def _three(self, rng: np.random.Generator, background: str, where: str) -> Scene:
         things = [self.pick(rng) for _ in range(3)]
@@ -253,8 +328,13 @@ class Book:
             a, b = self.pick(rng), self.pick(rng)
             relation = int(rng.choice(5, p=[0.2, 0.2, 0.16, 0.16, 0.28]))
             forms = (ABOVE, BELOW, LEFT, RIGHT, BESIDE)[relation]
-            cells = (("top", "bottom"), ("bottom", "top"), ("left", "right"), ("right", "left"),
-                     ("left", "right") if rng.random() < 0.5 else ("right", "left"))[relation]
+            cells = (
+                ("top", "bottom"),
+                ("bottom", "top"),
+                ("left", "right"),
+                ("right", "left"),
+                ("left", "right") if rng.random() < 0.5 else ("right", "left"),
+            )[relation]
         first, colour_a = self.phrase(rng, a)
         second, colour_b = self.phrase(rng, b)
         body = f"{first} {forms[int(rng.integers(len(forms)))]} {second}"

@@ -54,7 +54,7 @@ def tint(rgba: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     light = rgba[..., :3] @ np.array([0.3, 0.6, 0.1], dtype=np.float32)
     shade = light[..., None] / np.maximum(alpha, 1e-3)
     inked = shade[alpha > 0.5]
-    low, high = (np.quantile(inked, [0.05, 0.95]) if inked.size else (0.0, 1.0))
+    low, high = np.quantile(inked, [0.05, 0.95]) if inked.size else (0.0, 1.0)
     shade = np.clip((shade - low) / max(high - low, 0.2), 0.0, 1.0)
     target = np.array(colour, dtype=np.float32) / 255.0
     tinted = target * (0.45 + 0.55 * shade) + 0.12 * np.maximum(shade - 0.8, 0.0)

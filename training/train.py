@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from net import Contents, pipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from scenes import Book
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
 from conjure_st.models.pipeline import SLOTS, PicturebookPipeline
+from net import Contents, pipeline
+from scenes import Book
 
 REPEATS = 2  # noise levels per scene: a second one is cheaper than a second caption
 TEXT_DROP = 0.1
@@ -37,8 +37,8 @@ SHEET = (
     "a horse", "a guitar", "a train", "a house", "a tree", "a bird", "a boat in the water",
     "a pizza", "a cat above a car", "a car above a cat", "a dog left of an apple",
     "an apple left of a dog", "a man riding a horse", "a woman playing the guitar",
-    "two dogs in the snow", "three apples", "a black cat on a red background", "an airplane in the sky",
-    "a bus on the street", "a blue bird and a red fish", "a child holding a balloon",
+    "two dogs in the snow", "three apples", "a black cat on a red background",
+    "an airplane in the sky", "a bus on the street", "a blue bird and a red fish", "a child holding a balloon",
     "a puppy running through the grass", "a motorcyclist", "a plate of food on a table",
 )  # fmt: skip
 
@@ -74,17 +74,17 @@ def loss(
     encoder = pipe.text_encoder
     words = encoder.embeddings.word_embeddings(ids)
     loud = torch.rand(len(ids), 1, 1, generator=noise, device=ids.device)
-    words = words + WORD_NOISE * loud * torch.randn(
-        words.shape, generator=noise, device=ids.device
-    )
+    words = words + WORD_NOISE * loud * torch.randn(words.shape, generator=noise, device=ids.device)
     slots = encoder(inputs_embeds=words, attention_mask=mask).last_hidden_state[:, :SLOTS]
     auxiliary, right = heads(
         slots[named].flatten(1), concepts[named], colours[named], backgrounds[named]
     )
     n = len(x0)
     # one low and one high noise level per scene
-    u = (torch.rand(REPEATS, n, generator=noise, device=ids.device)
-         + torch.arange(REPEATS, device=ids.device)[:, None]) / REPEATS
+    u = (
+        torch.rand(REPEATS, n, generator=noise, device=ids.device)
+        + torch.arange(REPEATS, device=ids.device)[:, None]
+    ) / REPEATS
     t = (u.flatten() * pipe.scheduler.config.num_train_timesteps).long()
     alpha = pipe.scheduler.alphas_cumprod.to(ids.device)[t].view(-1, 1, 1, 1)
     x0 = x0.repeat(REPEATS, 1, 1, 1)
@@ -160,7 +160,9 @@ def sheet(pipe: PicturebookPipeline, path: Path, texts: tuple[str, ...] = SHEET)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/picturebook"))
     parser.add_argument("--minutes", type=float, default=150.0)
     parser.add_argument("--batch", type=int, default=128, help="scenes per step")

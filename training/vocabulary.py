@@ -47,52 +47,134 @@ COLOUR_NAMES: dict[str, tuple[str, ...]] = {
 # A setting is (sky, ground, share of the picture that is ground) and the ways to say it.
 SETTINGS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], float, tuple[str, ...]]] = {
     "grass": (
-        (150, 205, 245), (95, 175, 70), 0.5,
-        ("on the grass", "in the grass", "in a field", "in a green field", "in the park",
-         "on a lawn", "in a grassy field", "on a hill", "in a meadow"),
+        (150, 205, 245),
+        (95, 175, 70),
+        0.5,
+        (
+            "on the grass",
+            "in the grass",
+            "in a field",
+            "in a green field",
+            "in the park",
+            "on a lawn",
+            "in a grassy field",
+            "on a hill",
+            "in a meadow",
+        ),
     ),
     "snow": (
-        (190, 205, 225), (240, 246, 252), 0.55,
-        ("in the snow", "on the snow", "in snow", "through the snow", "on a snowy field",
-         "down a snowy slope", "in winter"),
+        (190, 205, 225),
+        (240, 246, 252),
+        0.55,
+        (
+            "in the snow",
+            "on the snow",
+            "in snow",
+            "through the snow",
+            "on a snowy field",
+            "down a snowy slope",
+            "in winter",
+        ),
     ),
     "beach": (
-        (110, 190, 240), (235, 210, 150), 0.4,
-        ("on the beach", "on a beach", "on the sand", "on the shore", "in the desert",
-         "at the beach", "by the ocean"),
+        (110, 190, 240),
+        (235, 210, 150),
+        0.4,
+        (
+            "on the beach",
+            "on a beach",
+            "on the sand",
+            "on the shore",
+            "in the desert",
+            "at the beach",
+            "by the ocean",
+        ),
     ),
     "sea": (
-        (165, 215, 245), (25, 110, 185), 0.65,
-        ("in the water", "in the sea", "on the water", "in the ocean", "on the lake",
-         "in a pool", "in a river", "through the water", "at the marina", "on a wave"),
+        (165, 215, 245),
+        (25, 110, 185),
+        0.65,
+        (
+            "in the water",
+            "in the sea",
+            "on the water",
+            "in the ocean",
+            "on the lake",
+            "in a pool",
+            "in a river",
+            "through the water",
+            "at the marina",
+            "on a wave",
+        ),
     ),
     "sky": (
-        (95, 175, 245), (165, 215, 250), 0.4,
-        ("in the sky", "in the air", "in mid air", "through the air", "in flight",
-         "in a blue sky", "high up"),
+        (95, 175, 245),
+        (165, 215, 250),
+        0.4,
+        (
+            "in the sky",
+            "in the air",
+            "in mid air",
+            "through the air",
+            "in flight",
+            "in a blue sky",
+            "high up",
+        ),
     ),
     "night": (
-        (15, 20, 60), (35, 40, 75), 0.3,
+        (15, 20, 60),
+        (35, 40, 75),
+        0.3,
         ("at night", "in the night", "in the dark", "in space", "under the stars", "in darkness"),
     ),
     "street": (
-        (200, 205, 210), (95, 95, 100), 0.45,
-        ("on the street", "on the road", "in the street", "in the city", "on a city street",
-         "down the road", "in a parking lot", "on the tracks", "on the sidewalk", "in traffic",
-         "at the station"),
+        (200, 205, 210),
+        (95, 95, 100),
+        0.45,
+        (
+            "on the street",
+            "on the road",
+            "in the street",
+            "in the city",
+            "on a city street",
+            "down the road",
+            "in a parking lot",
+            "on the tracks",
+            "on the sidewalk",
+            "in traffic",
+            "at the station",
+        ),
     ),
     "room": (
-        (245, 228, 200), (165, 110, 65), 0.35,
-        ("in a room", "in the living room", "in the kitchen", "indoors", "inside",
-         "in the house", "on the floor", "at a table", "on a table", "in the bedroom",
-         "on a stage", "in an office", "on a desk"),
+        (245, 228, 200),
+        (165, 110, 65),
+        0.35,
+        (
+            "in a room",
+            "in the living room",
+            "in the kitchen",
+            "indoors",
+            "inside",
+            "in the house",
+            "on the floor",
+            "at a table",
+            "on a table",
+            "in the bedroom",
+            "on a stage",
+            "in an office",
+            "on a desk",
+        ),
     ),
     "forest": (
-        (70, 125, 65), (80, 65, 40), 0.3,
+        (70, 125, 65),
+        (80, 65, 40),
+        0.3,
         ("in the forest", "in the woods", "among the trees", "in the jungle", "in a garden"),
     ),
     "sunset": (
-        (250, 130, 70), (110, 50, 90), 0.35,
+        (250, 130, 70),
+        (110, 50, 90),
+        0.35,
         ("at sunset", "at sunrise", "in the evening", "at dusk"),
     ),
 }
@@ -121,9 +203,9 @@ class Concept:
         return self.names[0]
 
 
-def core(path: Path = Path(__file__).with_name("concepts.tsv")) -> list[Concept]:
+def core() -> list[Concept]:
     """The hand-made list, the commonest things of everyday captions."""
-    with path.open(encoding="utf-8") as file:
+    with Path(__file__).with_name("concepts.tsv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     return [
         Concept(
@@ -155,8 +237,8 @@ def tail(taken: list[Concept], annotations: Path = CLDR) -> list[Concept]:
     for emoji, title in titles.items():
         plain = re.fullmatch(r"[a-z]+( [a-z]+)?", title)
         pictorial = len(emoji) == 1 and ord(emoji) >= 0x2600
-        if plain and pictorial and emoji not in have and title not in names:
-            if not unwanted.search(title):
-                found.append(Concept(emoji, "thing", (title,), core=False))
-                names.add(title)
+        new = emoji not in have and title not in names
+        if plain and pictorial and new and not unwanted.search(title):
+            found.append(Concept(emoji, "thing", (title,), core=False))
+            names.add(title)
     return found

@@ -35,6 +35,7 @@ class PipelineDenoiser(ScheduledDenoiser):
     """
 
     network_name: ClassVar[str] = "transformer"
+    covers: ClassVar[str] = ""  # the models that people know it by
 
     def __init__(
         self,

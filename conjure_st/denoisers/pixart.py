@@ -18,6 +18,8 @@ class PixArtDenoiser(PipelineDenoiser):
     Conditioning: `encoder_hidden_states` [N, L, D] and `encoder_attention_mask` [N, L].
     """
 
+    covers = "PixArt-α and -Σ"
+
     # PixArt's encode_prompt takes no None.
     _no_negative_prompt: ClassVar[str | None] = ""
 

@@ -17,6 +17,8 @@ class SD3Denoiser(PipelineDenoiser):
     Conditioning: `encoder_hidden_states` [N, L, D] and `pooled_projections` [N, P].
     """
 
+    covers = "Stable Diffusion 3 and 3.5, picturebook"
+
     def _conditioning(self, encoded: Sequence[Tensor], negative: bool) -> Conditioning:
         embeds, negative_embeds, pooled, negative_pooled = encoded
         return {

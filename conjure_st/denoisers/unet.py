@@ -23,6 +23,8 @@ class UNetDenoiser(PipelineDenoiser):
         ValueError: the UNet takes more than latents and text (inpainting, depth, image prompts).
     """
 
+    covers = "Stable Diffusion 1.x and 2.x, SDXL"
+
     network_name: ClassVar[str] = "unet"
 
     def __init__(self, pipeline: Any, *args: Any) -> None:
