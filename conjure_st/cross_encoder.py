@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,9 +54,9 @@ class ConjureCrossEncoder(CrossEncoder):
     """
 
     # A saved folder names this class; it is ours and installed, so it needs no trust.
-    _module_classes: ClassVar[dict[str, type]] = {
-        f"{ConjureModule.__module__}.{ConjureModule.__name__}": ConjureModule
-    }
+    _module_classes = MappingProxyType(
+        {f"{ConjureModule.__module__}.{ConjureModule.__name__}": ConjureModule}
+    )
 
     def __init__(
         self,
@@ -123,7 +124,7 @@ class ConjureCrossEncoder(CrossEncoder):
             )
             # sentence-transformers writes a given card as it is, and would otherwise write its
             # own about a trained model, scoring sample texts to do so.
-            self._model_card_text = model_card(
+            self._model_card_text = model_card(  # type: ignore[assignment]
                 module.saved_name, similarity, module.scorer.denoiser.process.to_dict()
             )
         if max_length is not None:

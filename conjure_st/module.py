@@ -97,7 +97,7 @@ class ConjureModule(InputModule):
         return getattr(self.scorer.denoiser, "pipeline", None)
 
     @property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> Any:  # type: ignore[override]  # the pipeline's, not to be exchanged
         """The text encoder's tokenizer (the first, if there are several)."""
         return getattr(self.pipeline, "tokenizer", None)
 

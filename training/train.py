@@ -38,7 +38,8 @@ SHEET = (
     "a pizza", "a cat above a car", "a car above a cat", "a dog left of an apple",
     "an apple left of a dog", "a man riding a horse", "a woman playing the guitar",
     "two dogs in the snow", "three apples", "a black cat on a red background",
-    "an airplane in the sky", "a bus on the street", "a blue bird and a red fish", "a child holding a balloon",
+    "an airplane in the sky", "a bus on the street", "a blue bird and a red fish",
+    "a child holding a balloon",
     "a puppy running through the grass", "a motorcyclist", "a plate of food on a table",
 )  # fmt: skip
 

