@@ -1,4 +1,4 @@
-"""The embedded model: it is there, small, safe, an ordinary pipeline, and its pictures follow texts."""
+"""The embedded model: it is there, small, an ordinary pipeline, and its pictures follow texts."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_words_it_never_saw_and_long_texts_score(model: ConjureCrossEncoder) -> 
         scores = model.predict(
             [("a zyzzyva", "quantum chromodynamics"), (long, "a dog"), ("é", "€")]
         )
-    assert np.isfinite(scores).all() and ((0 <= scores) & (scores <= 1)).all()
+    assert np.isfinite(scores).all() and ((scores >= 0) & (scores <= 1)).all()
 
 
 def test_the_untrained_control_keeps_every_weight_and_loses_the_pictures(
