@@ -7,6 +7,7 @@ captions, pictures and, for the text encoder's auxiliary loss, the contents of e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,84 +34,51 @@ COLOUR_LIST = list(COLOURS)
 SETTING_LIST = list(SETTINGS)
 BACKGROUNDS = ["plain", *COLOUR_LIST, *SETTING_LIST]
 
-ABOVE = (
-    "above",
-    "over",
-    "on top of",
-    "on",
-    "sitting on",
-    "standing on",
-    "is above",
-    "is on top of",
-)
-BELOW = ("below", "under", "beneath", "underneath", "is under", "is below")
-LEFT = ("to the left of", "left of", "on the left of", "is left of", "is to the left of")
-RIGHT = ("to the right of", "right of", "on the right of", "is right of", "is to the right of")
-BESIDE = ("and", "next to", "beside", "with", "near", "and", "by", "is next to", "together with")
-HOLDING = ("holding", "with", "is holding", "carrying", "and")
-RIDING = ("riding", "on", "is riding", "riding on", "sitting on")
+# fmt: off
+ABOVE = ("above", "over", "on top of", "on", "on the back of", "behind", "on the edge of")
+BELOW = ("below", "under", "beneath", "underneath", "in front of")
+LEFT = ("to the left of", "left of", "on the left of", "on the left side of")
+RIGHT = ("to the right of", "right of", "on the right of", "on the right side of")
+BESIDE = ("and", "next to", "beside", "with", "near", "and", "by", "at", "close to", "alongside")
+HOLDING = ("holding", "with", "is holding", "carrying", "and", "using", "holding up", "looking at")
+RIDING = ("riding", "on", "is riding", "rides", "riding on", "sitting on", "driving", "sits on")
+WEARING = ("wearing", "in", "is wearing", "dressed in", "with")
 ACTS: dict[str, tuple[str, ...]] = {
     "person": (
-        "standing",
-        "walking",
-        "running",
-        "sitting",
-        "smiling",
-        "jumping",
-        "talking",
-        "looking at the camera",
-        "posing",
-        "working",
-        "playing",
-        "lying down",
-        "waiting",
+        "standing", "walking", "running", "sitting", "smiling", "jumping", "talking", "posing",
+        "working", "playing", "waiting", "dancing", "sleeping", "cooking", "singing", "laughing",
+        "swimming", "climbing", "reading", "looking at the camera", "lying down", "hanging out",
+        "making a face",
     ),
     "animal": (
-        "standing",
-        "walking",
-        "running",
-        "sitting",
-        "sleeping",
-        "jumping",
-        "lying down",
-        "looking at the camera",
-        "playing",
-        "resting",
+        "standing", "walking", "running", "sitting", "sleeping", "jumping", "playing", "resting",
+        "grazing", "laying", "lying", "perched", "eating", "flying", "swimming", "sniffing",
+        "drinking", "barking", "lying down", "looking at the camera", "curled up", "peeking out",
     ),
-    "vehicle": ("parked", "driving", "moving", "stopped", "traveling"),
+    "vehicle": (
+        "parked", "driving", "moving", "stopped", "traveling", "racing", "waiting", "going",
+        "pulling into the station", "sitting idle", "being loaded", "taking off",
+    ),
 }
-EATS = ("eating", "is eating", "chewing", "biting")
+STANDS = (
+    "sitting", "standing", "lying", "laying", "parked", "perched", "placed", "seen", "shown",
+)
+EATS = ("eating", "is eating", "chewing", "biting", "eats")
 ADJECTIVES = (
-    "beautiful",
-    "nice",
-    "old",
-    "young",
-    "new",
-    "cute",
-    "wooden",
-    "single",
-    "happy",
-    "lone",
-    "little",
-    "pretty",
-    "fluffy",
-    "shiny",
-    "funny",
-    "empty",
-    "modern",
-    "full",
+    "beautiful", "nice", "old", "young", "new", "cute", "wooden", "single", "happy", "lone",
+    "little", "pretty", "fluffy", "shiny", "funny", "empty", "modern", "full", "passenger",
+    "adult", "baby", "smiling", "tired", "wild", "elderly", "vintage", "plain", "wet",
 )
 OPENINGS = (
-    "a photo of",
-    "a picture of",
-    "there is",
-    "an image of",
-    "this is",
-    "we see",
-    "a drawing of",
-    "a close up of",
-    "a view of",
+    "a photo of", "a picture of", "there is", "an image of", "this is", "we see",
+    "a drawing of", "a close up of", "a view of", "the side of",
 )
+ENDINGS = (
+    "together", "alone", "outside", "outdoors", "for the camera", "by itself", "close up",
+    "on a sunny day", "on a cloudy day", "in the background", "in the foreground",
+    "during the day", "with its mouth open", "at the same time",
+)
+# fmt: on
 NUMBERS = {
     2: ("two", "two", "a pair of", "2"),
     3: ("three", "three", "3", "several"),
@@ -156,9 +124,14 @@ def plural(noun: str) -> str:
 
 
 class Book:
-    """All sprites in memory, and the grammar that puts them into scenes."""
+    """All sprites in memory, and the grammar that puts them into scenes.
 
-    def __init__(self) -> None:
+    Args:
+        other_words: for noun phrases now and then, to be ignored: the words a text encoder knows.
+    """
+
+    def __init__(self, other_words: Sequence[str] = ADJECTIVES) -> None:
+        self.other_words = tuple(other_words)
         concepts = core()
         self.concepts: list[Concept] = []
         pictures = []
@@ -186,6 +159,8 @@ class Book:
         self.weight = sum(
             share * w / w.sum() for share, w in zip(shares, (common, further, rare), strict=True)
         )
+        worn = ("hat", "shirt", "dress", "jeans", "coat", "shoe", "boot", "glasses", "crown")
+        self.clothes = [i for i, c in enumerate(self.concepts) if c.title in worn]
         self.tinted: dict[tuple[int, int, str], np.ndarray] = {}
         self.settings = {name: _setting(name) for name in BACKGROUNDS}
 
@@ -216,6 +191,9 @@ class Book:
             words.insert(0, names[int(rng.integers(len(names)))])
         if rng.random() < 0.12:
             words.insert(0, ADJECTIVES[int(rng.integers(len(ADJECTIVES)))])
+        elif rng.random() < 0.08:
+            # any word at all: captions are full of words that no picture here shows
+            words.insert(0, self.other_words[int(rng.integers(len(self.other_words)))])
         article = rng.random()
         if article < 0.72:
             words.insert(0, "an" if words[0][0] in "aeiou" else "a")
@@ -239,6 +217,8 @@ class Book:
 
     def _say(self, rng: np.random.Generator, body: str, where: str) -> str:
         opening = f"{OPENINGS[int(rng.integers(len(OPENINGS)))]} " if rng.random() < 0.15 else ""
+        if rng.random() < 0.12:
+            body = f"{body} {ENDINGS[int(rng.integers(len(ENDINGS)))]}"
         text = f"{opening}{body} {where}".strip()
         if where and rng.random() < 0.08:
             text = f"{where}, {opening}{body}"
@@ -303,18 +283,23 @@ class Book:
         said = [self.phrase(rng, i, colours=0.2) for i in things]
         form = ("{}, {} and {}", "{} and {} and {}", "{} with {} and {}")[int(rng.integers(3))]
         body = form.format(*(s[0] for s in said))
-        order = rng.permutation(3)
+        # whoever is named first: the same things are the same picture
+        order = np.argsort(things, kind="stable")
         cells = ("top", "bottomleft", "bottomright")
-        placed = {cells[int(o)]: (things[j], said[j][1]) for j, o in enumerate(order)}
+        placed = {c: (things[j], said[j][1]) for c, j in zip(cells, order, strict=True)}
         return Scene(self._say(rng, body, where), placed, background)
 
     def _pair(self, rng: np.random.Generator, background: str, where: str) -> Scene:
         u = rng.random()
-        if u < 0.14:
+        stands = False
+        if u < 0.12:
             a = self.pick(rng, "person", "person", "animal")
             b = self.pick(rng, "vehicle", "animal")
             forms, cells = RIDING, ("top", "bottom")
-        elif u < 0.26:
+        elif u < 0.17:
+            a, b = self.pick(rng, "person"), int(rng.choice(self.clothes))
+            forms, cells = WEARING, ("top", "bottom")
+        elif u < 0.3:
             a = self.pick(rng, "person")
             b = self.pick(rng, "thing", "food", "instrument", "sport", "animal")
             kind = self.concepts[b].kind
@@ -333,11 +318,18 @@ class Book:
                 ("bottom", "top"),
                 ("left", "right"),
                 ("right", "left"),
-                ("left", "right") if rng.random() < 0.5 else ("right", "left"),
+                # "a and b" is the same picture as "b and a"
+                ("left", "right") if a < b else ("right", "left"),
             )[relation]
+            stands = rng.random() < 0.4
         first, colour_a = self.phrase(rng, a)
-        second, colour_b = self.phrase(rng, b)
-        body = f"{first} {forms[int(rng.integers(len(forms)))]} {second}"
+        second, colour_b = self.phrase(rng, b, colours=0.5 if forms is WEARING else 0.25)
+        form = forms[int(rng.integers(len(forms)))]
+        if stands and form != "and":
+            acts = (*STANDS, *ACTS.get(self.concepts[a].kind, ()))
+            form = f"{acts[int(rng.integers(len(acts)))]} {form}"
+            form = f"is {form}" if rng.random() < 0.4 else form
+        body = f"{first} {form} {second}"
         return Scene(
             self._say(rng, body, where),
             {cells[0]: (a, colour_a), cells[1]: (b, colour_b)},

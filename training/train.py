@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
+import words
 from conjure_st.models.pipeline import SLOTS, PicturebookPipeline
 from net import Contents, pipeline
 from scenes import Book
@@ -73,10 +74,11 @@ def loss(
     """E_t w(t) ||x̂_0(x_t, t, y) - x_0||², w = 1/(1-ᾱ) clipped (the v-loss), plus the auxiliary."""
     ids, mask, named, x0, concepts, colours, backgrounds = batch
     encoder = pipe.text_encoder
-    words = encoder.embeddings.word_embeddings(ids)
+    vectors = encoder.embeddings.word_embeddings(ids)
     loud = torch.rand(len(ids), 1, 1, generator=noise, device=ids.device)
-    words = words + WORD_NOISE * loud * torch.randn(words.shape, generator=noise, device=ids.device)
-    slots = encoder(inputs_embeds=words, attention_mask=mask).last_hidden_state[:, :SLOTS]
+    shake = torch.randn(vectors.shape, generator=noise, device=ids.device)
+    vectors = vectors + WORD_NOISE * loud * shake
+    slots = encoder(inputs_embeds=vectors, attention_mask=mask).last_hidden_state[:, :SLOTS]
     auxiliary, right = heads(
         slots[named].flatten(1), concepts[named], colours[named], backgrounds[named]
     )
@@ -176,8 +178,8 @@ def main() -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     device = torch.device(a.device)
 
-    book = Book()
     pipe = pipeline(a.seed).to(device)
+    book = Book(words.whole(pipe.tokenizer))
     pipe.set_progress_bar_config(disable=True)
     heads = Contents(len(book.concepts)).to(device)
     modules = {"text_encoder": pipe.text_encoder, "transformer": pipe.transformer, "heads": heads}

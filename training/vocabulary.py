@@ -60,6 +60,12 @@ SETTINGS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], float, tup
             "in a grassy field",
             "on a hill",
             "in a meadow",
+            "in a plain",
+            "on a grassy hill",
+            "in the pasture",
+            "under a blue sky",
+            "through the grass",
+            "in the yard",
         ),
     ),
     "snow": (

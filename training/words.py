@@ -64,6 +64,11 @@ def tokenizer(pieces: list[str]) -> PreTrainedTokenizerFast:
     )
 
 
+def whole(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """The vocabulary's words of at least four letters, in a fixed order."""
+    return sorted(w for w in tokenizer.get_vocab() if re.fullmatch("[a-z]{4,}", w))
+
+
 @torch.no_grad()
 def table(rows: list[int], dim: int, seed: int = 0) -> torch.Tensor:
     """[len(rows), dim] float32, every row of root mean square 1; rows of -1 are random."""
