@@ -41,18 +41,18 @@ def untrained(denoiser: PipelineDenoiser, seed: int = 0) -> Denoiser:
     return load(pipeline, denoiser.process)
 
 
-def text_embeddings(denoiser: Denoiser, texts: Sequence[str]) -> Tensor:
+def text_embeddings(denoiser: PipelineDenoiser, texts: Sequence[str]) -> Tensor:
     """What the text encoder itself says of texts: [N, D] float32, each text encoded alone.
 
-    The pooled embedding where the model has one, else the mean of the token embeddings (of those
-    that an attention mask keeps, where there is one).
+    The pooled embedding where the denoiser takes one, else the mean of the text's token embeddings,
+    padding left out.
 
     Args:
         denoiser: of a pipeline.
         texts: N texts.
     """
     rows = []
-    for conditioning in denoiser.encode(texts):
+    for text, conditioning in zip(texts, denoiser.encode(texts), strict=True):
         for name in ("pooled_projections", "text_embeds"):
             if name in conditioning:
                 rows.append(conditioning[name].float().cpu())
@@ -60,7 +60,10 @@ def text_embeddings(denoiser: Denoiser, texts: Sequence[str]) -> Tensor:
         else:
             tokens = conditioning["encoder_hidden_states"].float().cpu()
             mask = conditioning.get("encoder_attention_mask")
-            kept = torch.ones(tokens.shape[:2]) if mask is None else mask.float().cpu()
+            if mask is None:
+                # CLIP's padding follows the text; it would make all short texts alike.
+                mask = torch.arange(tokens.shape[1])[None] < denoiser.token_count(text)
+            kept = mask.float().cpu()
             total = (tokens * kept.unsqueeze(-1)).sum(1)
             rows.append(total / kept.sum(1, keepdim=True))
     return torch.cat(rows)

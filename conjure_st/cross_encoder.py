@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +21,7 @@ from conjure_st.divergence import Divergence
 from conjure_st.module import ConjureModule, Similarity
 from conjure_st.process import GenerativeProcess
 from conjure_st.scorer import Cost, Measure, TrajectoryScorer
-from conjure_st.texts import check_text
+from conjure_st.texts import Pair, check_pairs, check_text
 
 
 class ConjureCrossEncoder(CrossEncoder):
@@ -31,7 +32,8 @@ class ConjureCrossEncoder(CrossEncoder):
             hub, its folder or single .safetensors file, a diffusers pipeline, a denoiser, or a
             folder that `save_pretrained` wrote.
         process: settings of the generative process; defaults to `GenerativeProcess()`.
-        similarity: "normalised": scores in [0, 1], (1+c)/2. "jeffreys": -J, the paper's score.
+        similarity: "normalised" (the default): scores in [0, 1], (1+c)/2. "jeffreys": -J, the
+            paper's score. This and the process of a saved folder are its own.
         device: "cpu", "cuda", …; None chooses.
         dtype: of the network, such as "float16"; None is the process's, or float32.
         variant: of the weight files, such as "fp16".
@@ -63,7 +65,7 @@ class ConjureCrossEncoder(CrossEncoder):
         model_name_or_path: Any = "picturebook",
         *,
         process: GenerativeProcess | None = None,
-        similarity: Similarity = "normalised",
+        similarity: Similarity | None = None,
         device: str | None = None,
         dtype: str | torch.dtype | None = None,
         variant: str | None = None,
@@ -88,6 +90,14 @@ class ConjureCrossEncoder(CrossEncoder):
             "model_card_data": model_card_data,
         }
         if _is_saved(model_name_or_path):
+            asked = {"process": process, "variant": variant, "revision": revision}
+            given = [name for name, value in asked.items() if value is not None]
+            if given or similarity is not None:
+                raise ValueError(
+                    f"{model_name_or_path} is a saved ConjureCrossEncoder and has its own "
+                    f"{' and '.join(given) or 'similarity'}. Leave that out, or make a model anew "
+                    "from the diffusion model."
+                )
             super().__init__(
                 str(model_name_or_path),
                 activation_fn=activation_fn,
@@ -99,6 +109,7 @@ class ConjureCrossEncoder(CrossEncoder):
             own.batch_size = evaluation_batch_size
             own.cache = own.cache if cache is None else cache
         else:
+            similarity = similarity or "normalised"
             module = ConjureModule(
                 model_name_or_path,
                 process,
@@ -147,9 +158,17 @@ class ConjureCrossEncoder(CrossEncoder):
         """The settings under which texts are compared."""
         return self.scorer.denoiser.process
 
+    @wraps(CrossEncoder.predict)
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        # All of the input is looked at before any of it is paid for.
+        inputs = args[0] if args else kwargs.get("inputs", kwargs.get("sentences", []))
+        check_pairs([inputs] if self.is_singular_input(inputs) else inputs)
+        return super().predict(*args, **kwargs)
+
     def cost(self, pairs: Sequence[Any]) -> Cost:
-        """What scoring these pairs would cost now; see `TrajectoryScorer.cost`."""
-        return self.scorer.cost(self.module.pairs(pairs))
+        """What scoring these pairs, or this pair, would cost now; see `TrajectoryScorer.cost`."""
+        self.module.follow_networks()
+        return self.scorer.cost(self._read(pairs))
 
     def divergence(
         self, pairs: Sequence[Any], *, show_progress_bar: bool = False
@@ -167,9 +186,13 @@ class ConjureCrossEncoder(CrossEncoder):
         Raises:
             ValueError: something is no pair of texts, or the model's output is not finite.
         """
-        if len(pairs) == 2 and all(isinstance(text, str) for text in pairs):
-            pairs = [tuple(pairs)]
-        return self.module.divergences(self.module.pairs(pairs), show_progress_bar)
+        return self.module.divergences(self._read(pairs), show_progress_bar)
+
+    def _read(self, pairs: Sequence[Any]) -> list[Pair]:
+        """Checked pairs of what is read, as `predict` reads them."""
+        many = [pairs] if self.is_singular_input(pairs) else pairs
+        name = self.default_prompt_name
+        return self.module.pairs(many, self.prompts[name] if name else None)
 
     def distance_matrix(
         self,

@@ -65,11 +65,22 @@ class ConjureModule(InputModule):
             )
         if isinstance(process, dict):
             process = GenerativeProcess.from_dict(process)
-        denoiser = model if isinstance(model, Denoiser) else load(model, process, **loading)
+        if isinstance(model, Denoiser):
+            if process is not None and process != model.process:
+                raise ValueError(
+                    "A denoiser has a process of its own, and another one was passed. Make the "
+                    "denoiser with that process."
+                )
+            denoiser = model
+        else:
+            denoiser = load(model, process, **loading)
         # A folder or a file has no name that means the same elsewhere.
-        named = isinstance(model, str) and not Path(model).exists()
+        named = isinstance(model, str) and not Path(model).expanduser().exists()
         self.saved_name: str | None = model if named else None
         self.revision: str | None = loading.get("revision")
+        if self.saved_name is not None and "@" in denoiser.identity:
+            # The commit that the hub resolved the name to, so that a pointer stays what it was.
+            self.revision = denoiser.identity.rpartition("@")[2].partition("+")[0]
         self.variant: str | None = loading.get("variant")
         self.similarity: Similarity = similarity
         self.scorer = TrajectoryScorer(
@@ -176,18 +187,24 @@ class ConjureModule(InputModule):
         """Tell the denoiser where `.to()` has moved its networks, and in which precision."""
         denoiser: Any = self.scorer.denoiser
         network = getattr(denoiser, "network", None)
+        if network is not None and network.dtype != denoiser.dtype:
+            denoiser.dtype = network.dtype
+            dtype = str(network.dtype).removeprefix("torch.")
+            denoiser.process = denoiser.process.replace(dtype=dtype)
         if network is not None:
-            denoiser.device, denoiser.dtype = network.device, network.dtype
+            denoiser.device = torch.device(denoiser.pipeline._execution_device)
 
     # Saving and loading ---------------------------------------------------------------------
 
     def get_config_dict(self) -> dict[str, Any]:
         """What config.json says: the model's name (None: in the folder beside), the process."""
+        self.follow_networks()
         return {
             "model": self.saved_name,
             "revision": self.revision,
             "variant": self.variant,
             "similarity": self.similarity,
+            "max_seq_length": self._shorter,
             "process": self.scorer.denoiser.process.to_dict(),
         }
 
@@ -220,7 +237,9 @@ class ConjureModule(InputModule):
         cache_folder: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
+        trust_remote_code: bool = False,
         model_kwargs: dict[str, Any] | None = None,
+        processor_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> ConjureModule:
         """From a folder that `save` wrote, or the hub's copy of one.
@@ -228,6 +247,7 @@ class ConjureModule(InputModule):
         Args:
             model_name_or_path: the folder.
             model_kwargs: may give "dtype", "variant" and "device", as for any other model.
+            processor_kwargs: "model_max_length", which is how max_length= arrives.
 
         Raises:
             ValueError: the folder has no usable config.json.
@@ -251,9 +271,19 @@ class ConjureModule(InputModule):
             model = cls.load_dir_path(model_name_or_path, **{**place, "subfolder": folder})  # type: ignore[arg-type]
             model = Path(model)
         wanted = {
-            k: v for k, v in (model_kwargs or {}).items() if k in ("dtype", "variant", "device")
+            name: value
+            for name, value in (model_kwargs or {}).items()
+            if name in ("dtype", "variant", "device")
         }
+        shorter = (processor_kwargs or {}).get(
+            "model_max_length", config.pop("max_seq_length", None)
+        )
         options = {"token": token, "local_files_only": local_files_only, **config, **wanted}
-        if isinstance(options.get("variant"), str) and isinstance(model, Path):
+        if isinstance(model, Path):
             options.pop("variant")  # the folder holds the weights under their plain names
-        return cls(model, **options)
+        elif trust_remote_code:
+            # Given to let this class be imported; it covers the model's own code as well.
+            options["trust_remote_code"] = True
+        made = cls(model, **options)
+        made.max_seq_length = shorter
+        return made

@@ -7,6 +7,7 @@ others, so that those of many pairs, steps and samples fill equal batches.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, get_args
 
@@ -18,12 +19,12 @@ from tqdm import tqdm
 from conjure_st.cache import TrajectoryCache
 from conjure_st.denoisers import Denoiser
 from conjure_st.divergence import Divergence, InnerProducts, divergences, inner_products, weights
-from conjure_st.states import Block, OwnStates, not_finite
+from conjure_st.states import Block, NotFiniteError, OwnStates
 from conjure_st.texts import Pair, check_pairs, check_text
 
 Measure = Literal["jeffreys", "similarity", "forward"]
 
-BLOCK_TEXTS = 64
+BLOCK_TEXTS, BLOCK_BYTES = 64, 1 << 30
 """Texts whose states are unrolled at a time: bounds memory whatever the number of pairs."""
 
 
@@ -93,7 +94,7 @@ class TrajectoryScorer:
     # What it costs --------------------------------------------------------------------------
 
     def cost(self, pairs: Sequence[Pair]) -> Cost:
-        """What `divergences` would spend on these pairs now.
+        """What `divergences` would spend on these pairs now, if the cache can hold their texts.
 
         Raises:
             ValueError: something is no pair of strings.
@@ -132,9 +133,17 @@ class TrajectoryScorer:
         shape = (len(distinct), 2, len(self.denoiser.schedule), process.samples)
         products = InnerProducts(*(torch.zeros(shape) for _ in InnerProducts._fields))
         place = {pair: i for i, pair in enumerate(distinct)}
-        total = self._cost(distinct).nfe
-        with tqdm(total=total, unit=" NFE", delay=2, disable=not show_progress_bar) as bar:
-            for block in _blocks(distinct):
+        cost = self._cost(distinct)
+        if self.own.nbytes_of(cost.texts) > self.cache.max_bytes:
+            warnings.warn(
+                f"The trajectories of {cost.texts} texts take "
+                f"{self.own.nbytes_of(cost.texts) / 2**30:.1f} GiB and the cache holds "
+                f"{self.cache.max_bytes / 2**30:.1f}, so some will be sampled again. Pass "
+                "cache=TrajectoryCache(max_bytes=...) if you have the memory.",
+                stacklevel=2,
+            )
+        with tqdm(total=cost.nfe, unit=" NFE", delay=2, disable=not show_progress_bar) as bar:
+            for block in _blocks(distinct, self._block_texts):
                 self._cross(block, place, products, bar)
         # J = 0 and c = 1 of a text with itself, whatever it is: nothing has to be evaluated.
         one = torch.ones(1, *shape[1:])
@@ -196,7 +205,11 @@ class TrajectoryScorer:
         bar: tqdm[None],
     ) -> None:
         """Both directions of the pairs of one block, written into `products`."""
-        block = self.own.unroll(sorted({text for pair in pairs for text in pair}), bar)
+        try:
+            block = self.own.unroll(sorted({text for pair in pairs for text in pair}), bar)
+        except NotFiniteError as error:
+            found_in = next(pair for pair in pairs if error.text in pair)
+            raise NotFiniteError(error.text, found_in) from None
         steps, samples = len(self.denoiser.schedule), self.denoiser.process.samples
         directions = [(pair, d) for pair in pairs for d in (0, 1)]
         grid = torch.cartesian_prod(
@@ -217,8 +230,8 @@ class TrajectoryScorer:
                     crossed = self._predict(block, at, under[i])
                     bar.update(len(chunk))
                     for j in (~crossed.flatten(1).isfinite().all(1)).nonzero()[:1]:
-                        first, second = directions[int(i[j])][0]
-                        raise ValueError(not_finite(f"the pair ({first!r}, {second!r})"))
+                        pair, d = directions[int(i[j])]
+                        raise NotFiniteError(pair[1 - d], pair)
                 else:
                     assert silent is not None
                     crossed = silent
@@ -243,6 +256,12 @@ class TrajectoryScorer:
             block.states[at].to(device), at[2].to(device), conditioning
         ).cpu()
 
+    @property
+    def _block_texts(self) -> int:
+        # states beside outputs and unconditional outputs
+        per_text = self.own.nbytes_of(1) * 2
+        return max(2, min(BLOCK_TEXTS, BLOCK_BYTES // per_text))
+
     def _free(self, text: str) -> bool:
         """Whether outputs under the text are known along every kept trajectory."""
         return self.own.keeps_unconditional and self.own.is_silent(text)
@@ -258,12 +277,12 @@ def _distinct(pairs: Sequence[Pair]) -> list[Pair]:
     return sorted({(min(a, b), max(a, b)) for a, b in pairs if a != b})
 
 
-def _blocks(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
-    """Runs of pairs that have at most BLOCK_TEXTS texts between them."""
+def _blocks(pairs: Sequence[Pair], most: int) -> Iterator[list[Pair]]:
+    """Runs of pairs that have at most `most` texts between them."""
     block: list[Pair] = []
     texts: set[str] = set()
     for pair in pairs:
-        if block and len(texts.union(pair)) > BLOCK_TEXTS:
+        if block and len(texts.union(pair)) > most:
             yield block
             block, texts = [], set()
         block.append(pair)

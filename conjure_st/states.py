@@ -6,10 +6,12 @@ states of texts' own trajectories: from the cache, or sampled in batches and put
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +50,8 @@ class OwnStates:
     Args:
         denoiser: a model under its process.
         cache: of trajectories.
-        batch_size: rows of one denoiser call; None is 32 on a CPU and 64 elsewhere.
+        batch_size: rows of one denoiser call; None is 32 on a CPU, and elsewhere 64 of up to 64×64
+            latents, fewer of larger ones.
         unconditional: whether to evaluate the unconditional process along them too. Guidance
             needs it and then it is done in any case.
 
@@ -69,11 +72,22 @@ class OwnStates:
         self.keeps_unconditional = unconditional or denoiser.process.guidance_scale != 1.0
         self.nfe = 0
         self._encoded: OrderedDict[str, Conditioning] = OrderedDict()
+        self._nothing: Conditioning | None = None
+        self._encoded_for: tuple[torch.device, torch.dtype] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker process encodes for its own device.
+        return self.__dict__ | {"_encoded": OrderedDict(), "_nothing": None, "_encoded_for": None}
 
     @property
     def rows_per_call(self) -> int:
         """Rows of one denoiser call."""
-        return self.batch_size or (32 if self.denoiser.device.type == "cpu" else 64)
+        if self.batch_size is not None:
+            return self.batch_size
+        if self.denoiser.device.type == "cpu":
+            return 32
+        _, height, width = self.denoiser.latent_shape
+        return max(1, min(64, 64 * 64 * 64 // (height * width)))
 
     def is_silent(self, text: str) -> bool:
         """Whether the text's process is the unconditional one, so that δ is zero throughout."""
@@ -90,11 +104,17 @@ class OwnStates:
             if not self._serves(self.cache.peek(TrajectoryKey.of(self.denoiser, text, s)))
         )
 
+    def nbytes_of(self, texts: int) -> int:
+        """Bytes that the cache needs to hold so many texts' trajectories."""
+        elements = len(self.denoiser.schedule) * math.prod(self.denoiser.latent_shape)
+        kept = 2 if self.keeps_unconditional else 1
+        return 4 * kept * elements * self.denoiser.process.samples * texts
+
     def unroll(self, texts: Sequence[str], bar: tqdm[None]) -> Block:
         """The states and outputs of distinct texts; what the cache lacks is sampled.
 
         Raises:
-            ValueError: the model's output for a text is not finite.
+            NotFiniteError: the model's output for a text has NaN or infinite values.
         """
         encoded = self._encode(texts)
         wanted = [(text, s) for text in texts for s in range(self.denoiser.process.samples)]
@@ -144,7 +164,9 @@ class OwnStates:
             self.denoiser,
             [encoded[text] for text, _ in rows],
             [s for _, s in rows],
-            unconditional=self.keeps_unconditional and not silent,
+            unconditional=self._encode_nothing()
+            if self.keeps_unconditional and not silent
+            else None,
             unguided=silent,
         )
         spent = sum(t.evaluations for t in sampled)
@@ -153,7 +175,7 @@ class OwnStates:
         result = {}
         for (text, s), trajectory in zip(rows, sampled, strict=True):
             if not trajectory.is_finite():
-                raise ValueError(not_finite(f"the text {text!r}"))
+                raise NotFiniteError(text)
             if silent and self.keeps_unconditional:
                 trajectory = Trajectory(trajectory.outputs, trajectory.outputs)
             result[text, s] = trajectory
@@ -161,18 +183,22 @@ class OwnStates:
         return result
 
     def _encode(self, texts: Sequence[str]) -> dict[str, Conditioning]:
+        self._forget_if_moved()
         new = [text for text in texts if text not in self._encoded]
         if "" in new:
             # Not an error: a run of many thousand pairs should not die of one empty cell.
             warnings.warn(
                 "An empty text is scored as the unconditional process. That says nothing, so its "
-                "similarity c to any other text is 0 (a score of 0.5).",
+                "similarity c to any other text is 0 (a score of 0.5)."
+                if self.is_silent("")
+                else "An empty text is scored as its prompt, "
+                f"{self.denoiser.process.apply_template('')!r}.",
                 stacklevel=2,
             )
         spoken = [text for text in new if not self.is_silent(text)]
         self._encoded.update(zip(spoken, self.denoiser.encode(spoken), strict=True))
         # Some models' unconditional input is not the encoding of an empty text.
-        self._encoded.update((t, self.denoiser.unconditional()) for t in set(new) - set(spoken))
+        self._encoded.update((t, self._encode_nothing()) for t in set(new) - set(spoken))
         for text in texts:
             self._encoded.move_to_end(text)
         result = {text: self._encoded[text] for text in texts}
@@ -182,15 +208,33 @@ class OwnStates:
             held -= sum(t.nbytes for t in dropped.values())
         return result
 
+    def _encode_nothing(self) -> Conditioning:
+        self._forget_if_moved()
+        if self._nothing is None:
+            self._nothing = self.denoiser.unconditional()
+        return self._nothing
+
+    def _forget_if_moved(self) -> None:
+        """What was encoded elsewhere or in another precision is of no use here."""
+        place = (self.denoiser.device, self.denoiser.dtype)
+        if place != self._encoded_for:
+            self._encoded.clear()
+            self._nothing = None
+            self._encoded_for = place
+
     def _serves(self, trajectory: Trajectory | None) -> bool:
         if trajectory is None:
             return False
         return trajectory.unconditional is not None or not self.keeps_unconditional
 
 
-def not_finite(what: str) -> str:
-    """What is said of NaN and infinite outputs."""
-    return (
-        f"The model's output for {what} has NaN or infinite values. In half precision this is "
-        'often overflow: try dtype="bfloat16" or "float32".'
-    )
+class NotFiniteError(ValueError):
+    """The model's output for a text, maybe along another's trajectory, is NaN or infinite."""
+
+    def __init__(self, text: str, pair: tuple[str, str] | None = None) -> None:
+        place = f"the text {text!r}" + (f" in the pair {pair!r}" if pair else "")
+        super().__init__(
+            f"The model's output for {place} has NaN or infinite values. In half precision this "
+            'is often overflow: try dtype="bfloat16" or "float32".'
+        )
+        self.text = text

@@ -53,7 +53,7 @@ def sample(
     conditionings: Sequence[Conditioning],
     samples: Sequence[int],
     *,
-    unconditional: bool,
+    unconditional: Conditioning | None,
     unguided: bool = False,
 ) -> list[Trajectory]:
     """Sample trajectories in one batch: N·T evaluations, and N·T more for the unconditional ones.
@@ -62,8 +62,8 @@ def sample(
         denoiser: of the process.
         conditionings: N texts.
         samples: the number of each row's sample, which names its noise.
-        unconditional: whether to evaluate the denoiser under no text as well. Guidance needs it,
-            and then it is done whatever this says.
+        unconditional: the conditioning of no text, under which to evaluate the denoiser as well;
+            guidance needs it. None leaves that out.
         unguided: that the texts are the unconditional prompt itself, which guidance leaves alone.
 
     Returns:
@@ -72,15 +72,17 @@ def sample(
     n, w = len(samples), 1.0 if unguided else denoiser.process.guidance_scale
     sampler, x = denoiser.sampler(samples), denoiser.initial_noise(samples)
     batch = {name: tensor.to(x.device) for name, tensor in stack(conditionings).items()}
-    nothing = denoiser.unconditional()
-    empty = {name: tensor.expand(n, *tensor.shape[1:]) for name, tensor in nothing.items()}
+    empty = {
+        name: tensor.to(x.device).expand(n, *tensor.shape[1:])
+        for name, tensor in (unconditional or {}).items()
+    }
     outputs: list[Tensor] = []
     silent: list[Tensor] = []
     for k in range(len(denoiser.schedule)):
         at_k = torch.full((n,), k, dtype=torch.int64, device=x.device)
         output = denoiser.predict(x, at_k, batch)
         outputs.append(output.cpu())
-        if unconditional or w != 1.0:
+        if empty:
             without = denoiser.predict(x, at_k, empty)
             silent.append(without.cpu())
             output = guided(output, without, w)

@@ -179,6 +179,32 @@ def test_a_saved_folder_takes_a_dtype(tmp_path: Path) -> None:
     assert scores.dtype == np.float32 and scores[-1] == 1.0
 
 
+def test_a_saved_folder_keeps_the_precision_it_ran_in_and_its_length(tmp_path: Path) -> None:
+    made = ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu", max_length=5)
+    before = made.predict(WORDS)
+    made.to(torch.bfloat16)
+    scores = made.predict(WORDS)  # texts that were encoded in float32 are encoded anew
+    assert scores != pytest.approx(before, abs=1e-6)
+    assert made.process.dtype == "bfloat16"
+    made.save_pretrained(str(tmp_path))
+    again = ConjureCrossEncoder(str(tmp_path), device="cpu")
+    assert again.predict(WORDS) == pytest.approx(scores, abs=1e-6)
+    assert (again.dtype, again.max_seq_length) == (torch.bfloat16, 5)
+    shorter = CrossEncoder(str(tmp_path), trust_remote_code=True, device="cpu", max_length=3)
+    assert shorter.max_seq_length == 3
+
+
+def test_settings_that_would_not_be_used_are_refused(tmp_path: Path) -> None:
+    made = ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu")
+    made.save_pretrained(str(tmp_path))
+    with pytest.raises(ValueError, match="is a saved ConjureCrossEncoder and has its own process"):
+        ConjureCrossEncoder(str(tmp_path), process=PROCESS.replace(steps=7))
+    with pytest.raises(ValueError, match="has its own similarity"):
+        ConjureCrossEncoder(str(tmp_path), similarity="jeffreys")
+    with pytest.raises(ValueError, match="A denoiser has a process of its own"):
+        ConjureCrossEncoder(gaussian(PROCESS), process=PROCESS.replace(steps=7))
+
+
 def test_a_folder_of_something_else_is_named(tmp_path: Path) -> None:
     ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu").save_pretrained(
         str(tmp_path)
@@ -235,11 +261,37 @@ def test_bad_input_gets_a_sentence(model: ConjureCrossEncoder, bad: Any, message
         model.predict(bad)
 
 
+def test_bad_input_is_found_before_anything_is_paid_for() -> None:
+    model = ConjureCrossEncoder(gaussian(PROCESS))
+    with pytest.raises(ValueError, match="not None of type NoneType"):
+        model.predict([*PAIRS, ("a", None)], batch_size=1)
+    assert model.scorer.nfe == 0
+
+
 def test_an_empty_text_is_scored_as_silence_and_warned_about(tiny: ConjureCrossEncoder) -> None:
     with pytest.warns(UserWarning, match="An empty text"):
         scores = tiny.predict([("a cat", ""), ("a cat", "a dog")])
     assert scores[0] == 0.5
     assert scores[1] == pytest.approx(tiny.predict(("a cat", "a dog")), rel=1e-5)
+
+
+def test_an_empty_text_in_a_template_is_no_silence() -> None:
+    made = ConjureCrossEncoder(
+        stable_diffusion(), process=PROCESS.replace(prompt_template="a {}"), device="cpu"
+    )
+    with pytest.warns(UserWarning, match="An empty text is scored as its prompt, 'a '"):
+        assert made.predict([("cat", "")])[0] != 0.5
+
+
+def test_divergence_and_cost_read_what_predict_reads() -> None:
+    made = ConjureCrossEncoder(
+        stable_diffusion(), process=PROCESS, device="cpu", prompts={"p": "the red "},
+        default_prompt_name="p",
+    )  # fmt: skip
+    assert made.cost(("cat", "a dog")).pairs == 1
+    [d] = made.divergence(("cat", "a dog"))
+    assert (1 + d.similarity) / 2 == pytest.approx(made.predict(("cat", "a dog")), abs=1e-6)
+    assert made.cost([("cat", "a dog")]).own == 0
 
 
 def test_an_unknown_similarity_is_refused() -> None:
@@ -269,6 +321,16 @@ def test_the_matrix_of_texts(model: ConjureCrossEncoder) -> None:
 
 def test_sentence_transformers_evaluators_take_it(tiny: ConjureCrossEncoder) -> None:
     correlation = CrossEncoderCorrelationEvaluator(WORDS, [0.1, 0.9, 0.4], name="tiny")
-    assert -1 <= correlation(tiny)["tiny_spearman"] <= 1
-    samples = [{"query": "a cat", "positive": ["a cat"], "negative": ["a car", "the dog"]}]
-    assert CrossEncoderRerankingEvaluator(samples, name="tiny")(tiny)["tiny_mrr@10"] == 1.0
+    scores = tiny.predict(WORDS)
+    expected = np.corrcoef(np.argsort(np.argsort(scores)), [0, 2, 1])[0, 1]
+    assert correlation(tiny)["tiny_spearman"] == pytest.approx(expected)
+    documents = ["a car", "the dog", "a dog on the car"]
+    best = tiny.rank("a cat", documents)[0]["corpus_id"]
+    samples = [
+        {"query": "a cat", "positive": [d], "negative": [x for x in documents if x != d]}
+        for d in documents
+    ]
+    evaluated = CrossEncoderRerankingEvaluator(samples, name="tiny")
+    assert evaluated(tiny)["tiny_mrr@10"] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+    first = CrossEncoderRerankingEvaluator([samples[best]], name="tiny")
+    assert first(tiny)["tiny_mrr@10"] == 1.0

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from conftest import ddim, pixart, sd3, stable_diffusion
+from diffusers import DPMSolverMultistepScheduler, EDMEulerScheduler
 
 from conjure_st.denoisers import load
+from conjure_st.denoisers.stepping import make_scheduler
 from conjure_st.divergence import weights
 from conjure_st.process import GenerativeProcess
 
@@ -170,3 +172,15 @@ def test_scheduler_settings():
     assert trailing.schedule.timesteps[0] == 999
     with pytest.raises(ValueError, match="timestep_spacing=None"):
         load(sd3(), GenerativeProcess(scheduler=None, timestep_spacing="trailing"))
+
+
+def test_a_scheduler_without_the_setting_does_not_make_ddim_clip():
+    """PixArt ships one; DDIM's own default would clip latents at every step."""
+    made = make_scheduler(DPMSolverMultistepScheduler(), GenerativeProcess())
+    assert type(made).__name__ == "DDIMScheduler"
+    assert made.config.clip_sample is False
+
+
+def test_edm_s_noise_levels_are_refused():
+    with pytest.raises(ValueError, match="EDMEulerScheduler has no alphas_cumprod"):
+        make_scheduler(EDMEulerScheduler(), GenerativeProcess())

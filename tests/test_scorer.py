@@ -15,6 +15,7 @@ from conjure_st.denoisers.gaussian import GaussianDenoiser
 from conjure_st.divergence import Divergence, weights
 from conjure_st.process import GenerativeProcess, Weighting
 from conjure_st.scorer import BLOCK_TEXTS, TrajectoryScorer
+from conjure_st.trajectory import replay, sample
 
 TEXTS = ("a cat", "a kitten", "a red car", "the sea at night")
 
@@ -134,8 +135,13 @@ def test_a_cache_too_small_for_anything_changes_cost_and_not_scores() -> None:
     pairs = list(itertools.combinations(TEXTS, 2))
     base = numbers(TrajectoryScorer(gaussian(process)).divergences(pairs))
     scorer = TrajectoryScorer(gaussian(process), cache=TrajectoryCache(0))
-    assert numbers(scorer.divergences(pairs)) == pytest.approx(base, rel=1e-5)
+    with pytest.warns(UserWarning, match="The trajectories of 4 texts take .* will be sampled ag"):
+        assert numbers(scorer.divergences(pairs)) == pytest.approx(base, rel=1e-5)
     assert len(scorer.cache) == 0
+    spent = scorer.nfe
+    with pytest.warns(UserWarning, match="sampled again"):
+        scorer.divergences(pairs)
+    assert scorer.nfe == 2 * spent
 
 
 def test_symmetry_is_exact_and_the_directions_swap() -> None:
@@ -228,6 +234,9 @@ def test_the_unconditional_text_says_nothing() -> None:
 def test_noise_is_common_to_all_texts_and_new_for_each_sample() -> None:
     denoiser = gaussian(GenerativeProcess(steps=2, samples=2))
     assert torch.equal(denoiser.initial_noise([1, 0])[1], denoiser.initial_noise([0])[0])
+    rows = sample(denoiser, denoiser.encode(TEXTS[:2]), [1, 1], unconditional=None)
+    first = replay(denoiser, rows, [1, 1])[:, 0]
+    assert torch.equal(first[0], first[1])
     scorer = TrajectoryScorer(denoiser)
     [found] = scorer.divergences([("a cat", "a red car")])
     assert len(set(found.per_sample[0])) == 2
@@ -240,13 +249,15 @@ def test_a_model_that_says_nan_is_named_with_its_text_or_pair(
     process = GenerativeProcess(steps=2, samples=1)
     broken = gaussian(process)
     broken._means["a cat"][:] = math.nan
-    with pytest.raises(ValueError, match="the text 'a cat' has NaN"):
+    with pytest.raises(
+        ValueError, match=r"the text 'a cat' in the pair \('a cat', 'a kitten'\) has NaN"
+    ):
         TrajectoryScorer(broken).divergences([("a cat", "a kitten")])
     healthy = TrajectoryScorer(gaussian(process))
     for pair in (("a cat", "a red car"), ("a kitten", "a red car")):
         healthy.divergences([pair])  # all own passes are in the cache now
     monkeypatch.setattr(healthy.denoiser, "predict", lambda x, *_: x * math.nan)
-    with pytest.raises(ValueError, match=r"the pair \('a cat', 'a kitten'\) has NaN"):
+    with pytest.raises(ValueError, match=r"in the pair \('a cat', 'a kitten'\) has NaN"):
         healthy.divergences([("a cat", "a kitten")])
 
 

@@ -37,8 +37,9 @@ def file_identity(path: Path) -> str:
 def pipeline_identity(pipeline: Any) -> str:
     """Of a pipeline in memory: "sha256-" and a digest of its parameters, as they are now.
 
-    Loaded or fused LoRA weights are parameters, so they count. Parameters changed later do not:
-    make the denoiser after changing them.
+    Loaded or fused LoRA weights are parameters, so they count; the scales that `set_adapters` gives
+    them are not (fuse them). Parameters changed later do not count either: make the denoiser after
+    changing them.
     """
     digest = hashlib.sha256(type(pipeline).__name__.encode())
     for name, component in sorted(pipeline.components.items()):

@@ -17,6 +17,9 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import DiffusionPipeline
+
+# The HTTP client's own errors, under the name that the hub's library gives them.
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from safetensors import SafetensorError
 
 from conjure_st.denoisers.identity import file_identity, folder_identity, pipeline_identity
@@ -80,16 +83,17 @@ def load(
         FileNotFoundError: there is no such file or folder, or it holds no pipeline.
         OSError: the hub does not have the model, or cannot be reached.
         TypeError: `model` is none of the above.
-        ValueError: a pickled checkpoint, a broken file, a model of an unsupported class, or
-            settings that do not fit it.
+        ValueError: an unknown or absent device, a pickled checkpoint, a broken file, a model of an
+            unsupported class, or settings that do not fit it.
     """
     process = process or GenerativeProcess()
+    _check_device(device)
     precision = _precision(dtype) or process.dtype
     if isinstance(model, DiffusionPipeline):
         ready: Any = model
         if device is not None or precision is not None:
             ready.to(device, getattr(torch, precision) if precision else None)
-        return _adapt(ready, process, pipeline_identity(ready), folder=None)
+        return _adapt(ready, process, pipeline_identity(ready), None, {})
     if not isinstance(model, (str, Path)):
         raise TypeError(
             f"A model is a name, a path or a diffusers pipeline, not {type(model).__name__}."
@@ -97,6 +101,7 @@ def load(
     arithmetic: torch.dtype = getattr(torch, precision or "float32")
     path = EMBEDDED.get(str(model), Path(model).expanduser())
     folder: Path | None = None
+    hub = {"revision": revision, "token": token, "local_files_only": local_files_only}
     if path.suffix in _PICKLES:
         raise ValueError(
             f"{path} is a pickled checkpoint, and unpickling runs whatever code it holds. "
@@ -106,16 +111,19 @@ def load(
         pipeline = pipeline_from_file(path, arithmetic, token, local_files_only)
         identity = file_identity(path)
     else:
-        hub = {"revision": revision, "token": token, "local_files_only": local_files_only}
         folder, identity = _folder_of(str(model), path, variant, trust_remote_code, hub)
         options = {"dtype": arithmetic, "variant": variant, "use_safetensors": True}
         pipeline = _from_folder(folder, options, trust_remote_code)
     pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return _adapt(pipeline, process, identity, folder)
+    return _adapt(pipeline, process, identity, folder, {**hub, "variant": variant})
 
 
 def _adapt(
-    pipeline: Any, process: GenerativeProcess, identity: str, folder: Path | None
+    pipeline: Any,
+    process: GenerativeProcess,
+    identity: str,
+    folder: Path | None,
+    hub: dict[str, Any],
 ) -> Denoiser:
     found = {
         name: type(part).__name__
@@ -137,11 +145,13 @@ def _adapt(
     adapter = fitting[0]
     network = getattr(pipeline, adapter.network_name)
     dtype = str(network.dtype).removeprefix("torch.")
-    pixels_per_latent, load_vae = _vae_of(pipeline, folder)
+    pixels_per_latent, load_vae = _vae_of(pipeline, folder, hub)
     return adapter(pipeline, process.replace(dtype=dtype), identity, pixels_per_latent, load_vae)
 
 
-def _vae_of(pipeline: Any, folder: Path | None) -> tuple[int, Callable[[], Any] | None]:
+def _vae_of(
+    pipeline: Any, folder: Path | None, hub: dict[str, Any]
+) -> tuple[int, Callable[[], Any] | None]:
     """Pixels per latent, and what gives the VAE; 1 and None for a pixel model."""
     if "vae" not in inspect.signature(type(pipeline).__init__).parameters:
         return 1, None
@@ -150,12 +160,12 @@ def _vae_of(pipeline: Any, folder: Path | None) -> tuple[int, Callable[[], Any] 
     config_file = folder / "vae" / "config.json" if folder else None
     if folder is None or config_file is None or not config_file.exists():
         # Not downloaded: every such model on the hub has a VAE of the pipeline's default factor.
-        return int(pipeline.vae_scale_factor), partial(_load_vae, folder, pipeline)
+        return int(pipeline.vae_scale_factor), partial(_load_vae, folder, pipeline, hub)
     channels = json.loads(config_file.read_text()).get("block_out_channels", [])
-    return 2 ** (len(channels) - 1), partial(_load_vae, folder, pipeline)
+    return 2 ** (len(channels) - 1), partial(_load_vae, folder, pipeline, hub)
 
 
-def _load_vae(folder: Path | None, pipeline: Any) -> Any:
+def _load_vae(folder: Path | None, pipeline: Any, hub: dict[str, Any]) -> Any:
     index = json.loads((folder / "model_index.json").read_text()) if folder else {}
     name = index.get("vae", [None, None])[1]
     if folder is None or name is None:
@@ -164,10 +174,10 @@ def _load_vae(folder: Path | None, pipeline: Any) -> Any:
             "pipeline with its VAE and pass it."
         )
     source: Any = folder
-    options: dict[str, Any] = {"subfolder": "vae", "use_safetensors": True}
+    options: dict[str, Any] = {"subfolder": "vae", "use_safetensors": True, **hub}
     if not (folder / "vae").exists():
         # A folder of the hub's cache: .../models--owner--name/snapshots/<commit>
-        source = folder.parent.parent.name.removeprefix("models--").replace("--", "/")
+        source = "/".join(folder.parent.parent.name.removeprefix("models--").split("--", 1))
         options["revision"] = folder.name
     return getattr(diffusers, name).from_pretrained(source, **options)
 
@@ -176,13 +186,14 @@ def _folder_of(
     name: str, path: Path, variant: str | None, trust_remote_code: bool, hub: dict[str, Any]
 ) -> tuple[Path, str]:
     """The local folder of a pipeline and its identity, downloaded if need be."""
+    suffix = f"+{variant}" if variant else ""
     if path.is_dir():
         if not (path / "model_index.json").exists():
             raise FileNotFoundError(
                 f"{path} is a folder without model_index.json, so it is not a diffusers "
                 "pipeline. Pass the folder that save_pretrained wrote."
             )
-        return path, folder_identity(path)
+        return path, folder_identity(path) + suffix
     if name in EMBEDDED or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise FileNotFoundError(
             f"There is no file or folder {name!r}, and it is not a model id of the form "
@@ -197,7 +208,7 @@ def _folder_of(
             **hub,
             **dict.fromkeys(_NOT_NEEDED),
         )
-    except OSError as error:
+    except (OSError, HTTPError) as error:
         raise OSError(
             f"{name!r} could not be had from the Hugging Face hub: the model does not exist, is "
             "not open to you (pass token=), has no safetensors weights, or the hub cannot be "
@@ -205,8 +216,7 @@ def _folder_of(
             'The embedded model "picturebook" needs no network.'
         ) from error
     folder = Path(downloaded)
-    variant_suffix = f"+{variant}" if variant else ""
-    return folder, f"{name}@{folder.name}{variant_suffix}"
+    return folder, f"{name}@{folder.name}{suffix}"
 
 
 def _from_folder(folder: Path, options: dict[str, Any], trust_remote_code: bool) -> Any:
@@ -239,6 +249,20 @@ def _from_folder(folder: Path, options: dict[str, Any], trust_remote_code: bool)
             f"The pipeline in {folder} could not be loaded: {error} Files may be missing, or cut "
             "short by a broken download; fetch them again."
         ) from error
+
+
+def _check_device(device: str | torch.device | None) -> None:
+    if device is None:
+        return
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(f'device={device!r} is unknown. Pass "cpu", "cuda", "mps", …') from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f'device={device!r}: this PyTorch sees no CUDA device. Pass device="cpu", or install '
+            "a CUDA build of PyTorch and its driver."
+        )
 
 
 def _precision(dtype: str | torch.dtype | None) -> Precision | None:

@@ -63,6 +63,12 @@ def make_scheduler(own: Scheduler, process: GenerativeProcess, image_tokens: int
             stacklevel=2,
         )
     predicts = prediction_type_of(own)
+    if predicts != "flow_prediction" and not hasattr(own, "alphas_cumprod"):
+        raise ValueError(
+            f"This pipeline's {type(own).__name__} has no alphas_cumprod, so its model was trained "
+            "on noise levels that are not read here (EDM's, for instance). Use a model of the "
+            "DDPM or flow-matching kind."
+        )
     asked = process.scheduler
     if asked == "auto":
         asked = None if predicts == "flow_prediction" else "DDIMScheduler"
@@ -79,6 +85,9 @@ def make_scheduler(own: Scheduler, process: GenerativeProcess, image_tokens: int
     if predicts == "flow_prediction" and "use_flow_sigmas" in takes:
         shift = own.config.get("shift", own.config.get("flow_shift", 1.0))
         changes = {"use_flow_sigmas": True, "prediction_type": predicts, "flow_shift": shift}
+    if "clip_sample" in takes and "clip_sample" not in own.config:
+        # The class's default would clip latents to [-1, 1], which the model never was.
+        changes["clip_sample"] = False
     if process.timestep_spacing is not None:
         if "timestep_spacing" not in takes:
             raise ValueError(f"{wanted} has no timestep spacing. Pass timestep_spacing=None.")
