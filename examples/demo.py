@@ -1,13 +1,10 @@
 """Score sentence pairs with the embedded diffusion model: no network, no GPU.
 
-    python examples/demo.py [PICTURE.png]
-
-With a file's name, what the model draws for the texts is saved there.
+python examples/demo.py
 """
 
 from __future__ import annotations
 
-import sys
 import time
 
 from conjure_st import ConjureCrossEncoder, GenerativeProcess
@@ -48,16 +45,6 @@ def main() -> None:
     for hit in model.rank(QUERY, DOCUMENTS, return_documents=True):
         print(f" {hit['score']:.2f}  {hit['text']}")
     print(f"\n{model.scorer.nfe} evaluations in {time.monotonic() - began:.0f} s.")
-    if len(sys.argv) > 1:
-        texts = [text for pair in PAIRS for text in pair]
-        model.module.pipeline.set_progress_bar_config(disable=True)
-        images = model.module.pipeline(texts, guidance_scale=2.0).images
-        side = images[0].width
-        sheet = images[0].resize((10 * side, 2 * side))
-        for i, image in enumerate(images):
-            sheet.paste(image, ((i // 2) * side, (i % 2) * side))
-        sheet.resize((sheet.width * 2, sheet.height * 2), 0).save(sys.argv[1])
-        print(f"What the model draws for each pair, one above the other: {sys.argv[1]}")
 
 
 if __name__ == "__main__":
