@@ -1,301 +1,237 @@
 """conjure-st on the command line: score a pair, rank documents, list models.
 
 Results go to stdout, everything else (cost, progress, warnings, errors) to stderr. torch is
-imported by the commands that need it, so that --help and completion answer at once.
+imported inside the commands, so that --help and completion answer at once.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+import math
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from conjure_st import __version__
-from conjure_st.process import PRECISIONS, WEIGHTINGS, GenerativeProcess
-from conjure_st.table import table
+from conjure_st.options import load, options
+from conjure_st.table import counted, models_table, ranking_table, score_table
+from conjure_st.terminal import hush, sentences, show
 
 if TYPE_CHECKING:
     from conjure_st.cross_encoder import ConjureCrossEncoder
+    from conjure_st.divergence import Divergence
 
 LONG = 500
 """Denoiser evaluations from which on the cost is said beforehand."""
 
-EPILOG = """\b
-Shell completion:
-  bash   eval "$(_CONJURE_ST_COMPLETE=bash_source conjure-st)"
-  zsh    eval "$(_CONJURE_ST_COMPLETE=zsh_source conjure-st)"
-  fish   _CONJURE_ST_COMPLETE=fish_source conjure-st | source
-"""
+
+def _lines(title: str, *lines: str) -> str:
+    """A list for a help text that click must not reflow."""
+    return "\n".join(("\b", f"{title}:", *(f"  {line}" for line in lines)))
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, package_name="conjure-st")
+_NOTES = "\n\n".join(
+    (
+        _lines(
+            "Examples",
+            'conjure-st score "a dog on a beach" "a puppy near the sea"',
+            'conjure-st rank "a red car" documents.txt --top-k 5',
+            "conjure-st models",
+        ),
+        "The result goes to the standard output; cost, progress, warnings and errors go to the "
+        "standard error.",
+        _lines(
+            "Exit status",
+            "0    done",
+            "1    the model cannot be had or used, or its output is not finite",
+            "2    wrong usage: an option, a text or FILE",
+            "130  interrupted",
+        ),
+        _lines(
+            "Shell completion, for your shell's startup file",
+            'bash  eval "$(_CONJURE_ST_COMPLETE=bash_source conjure-st)"',
+            'zsh   eval "$(_CONJURE_ST_COMPLETE=zsh_source conjure-st)"',
+            "fish  _CONJURE_ST_COMPLETE=fish_source conjure-st | source",
+        ),
+    )
+)
+
+
+@click.group(epilog=_NOTES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="conjure-st")
 def main() -> None:
-    r"""Similarity of texts by what they make a text-to-image diffusion model imagine.
-
-    \b
-    Examples:
-      conjure-st score "a dog on a beach" "a puppy near the sea"
-      conjure-st rank "a red car" documents.txt --top-k 5
-      conjure-st models
-    """
+    """Similarity of texts by what they make a text-to-image diffusion model imagine."""
 
 
-def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which model and which process; shown in this order."""
-    options = [
-        click.option(
-            "--model", default="picturebook", show_default=True,
-            help="picturebook, a diffusers model id, a pipeline's folder or .safetensors file.",
-        ),
-        click.option(
-            "--preset", type=click.Choice(["paper", "fast"]), default="paper", show_default=True,
-            help="Settings to start from; the options below replace single ones.",
-        ),
-        click.option("--steps", type=int, help="Sampler steps T."),
-        click.option("--samples", type=int, help="Monte-Carlo trajectories S per text."),
-        click.option("--guidance", type=float, help="Classifier-free guidance scale; 1 is none."),
-        click.option(
-            "--weighting", type=click.Choice(WEIGHTINGS),
-            help="Of the steps: uniform, score, or girsanov (exact, in nats).",
-        ),
-        click.option("--eta", type=float, help="Stochasticity of DDIM: 0 to 1 (ancestral)."),
-        click.option("--scheduler", help="A diffusers scheduler class, such as DDIMScheduler."),
-        click.option("--seed", type=int, help="Of all noise."),
-        click.option(
-            "--similarity", type=click.Choice(["normalised", "jeffreys"]), default="normalised",
-            show_default=True, help="(1+c)/2 in [0, 1], or minus the Jeffreys divergence.",
-        ),
-        click.option("--device", help="cpu, cuda, mps, …; chosen if not given."),
-        click.option("--dtype", type=click.Choice(PRECISIONS), help="Of the network."),
-        click.option("--variant", help="Of the weight files, such as fp16."),
-        click.option("--revision", help="Of a model on the hub."),
-        click.option("--local-files-only", is_flag=True, help="Never ask the hub."),
-        click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
-        click.option("--quiet", is_flag=True, help="No cost, progress or warnings on stderr."),
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+def _text(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # bytes that are no UTF-8 arrive as lone surrogates
+        raise click.BadParameter("it is not UTF-8 text.") from error
+    return value
 
 
-@main.command()
-@click.argument("text1")
-@click.argument("text2")
-@_options
+@main.command(
+    epilog=_lines(
+        "Examples",
+        'conjure-st score "a cat above a car" "a car below a cat"',
+        'conjure-st score "a cat" "a kitten" --samples 20 --json',
+        'conjure-st score "a cat" "a kitten" --weighting girsanov',
+        'conjure-st score "a cat" "a kitten" --device cuda --dtype float16 \\',
+        "    --model stable-diffusion-v1-5/stable-diffusion-v1-5",
+    )
+)
+@click.argument("text1", callback=_text)
+@click.argument("text2", callback=_text)
+@options
 def score(text1: str, text2: str, as_json: bool, quiet: bool, **settings: Any) -> None:
-    r"""How similar are two texts?
+    """How similar are two texts?
 
-    \b
-    Examples:
-      conjure-st score "a cat above a car" "a car below a cat"
-      conjure-st score "a cat" "a kitten" --samples 10 --json
-      conjure-st score "a cat" "a kitten" --model owner/name --device cuda --dtype float16
-      conjure-st score "a cat" "a kitten" --weighting girsanov
+    Prints the score, the cosine c of the texts' directions away from the unconditional process,
+    the Jeffreys divergence and both KL divergences, each with its standard error over samples,
+    and the denoiser evaluations (NFE) spent.
     """
-    with _sentences(quiet):
-        model = _load(quiet, settings)
-        pair = (text1, text2)
-        _say_cost(model, [pair], quiet)
-        [d] = model.divergence([pair], show_progress_bar=not quiet)
-        normalised = settings["similarity"] == "normalised"
-        result = {
-            "score": (1 + d.similarity) / 2 if normalised else -d.jeffreys,
-            "similarity": d.similarity if normalised else None,
-            "jeffreys": d.jeffreys,
-            "forward_kl": d.forward,
-            "backward_kl": d.backward,
+    with sentences(quiet):
+        model = load(quiet, settings)
+        [d] = _divergences(model, [(text1, text2)], quiet)
+        value, error = _score(d, model)
+        measured = {
+            "score": (value, error),
+            "similarity": (d.similarity, d.similarity_error),
+            "jeffreys": (d.jeffreys, d.jeffreys_error),
+            "forward_kl": (d.forward, d.forward_error),
+            "backward_kl": (d.backward, d.backward_error),
         }
-        errors = {
-            "similarity": d.similarity_error,
-            "jeffreys": d.jeffreys_error,
-            "forward_kl": d.forward_error,
-            "backward_kl": d.backward_error,
+        document = {
+            "texts": [text1, text2],
+            **{name: _known(value) for name, (value, _) in measured.items()},
+            "standard_error": {name: _known(error) for name, (_, error) in measured.items()},
+            **_origin(model, settings),
         }
-        if as_json:
-            shown = {k: v for k, v in errors.items() if v == v and result[k] is not None}
-            document = {
-                "texts": [text1, text2], **result, "standard_error": shown,
-                "nfe": model.scorer.nfe, "model": settings["model"],
-                "process": model.process.to_dict(),
-            }  # fmt: skip
-            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
-            return
-        unit = "nats" if d.weighting == "girsanov" else f"{d.weighting} weighting"
-        rows = [("score", f"{result['score']:.4f}", "", settings["similarity"])]
-        notes = {
-            "similarity": "c, in [-1, 1]",
-            "jeffreys": unit,
-            "forward_kl": "along the first text's trajectories",
-            "backward_kl": "along the second text's",
-        }
-        for name, note in notes.items():
-            value, error = result[name], errors[name]
-            if value is not None:
-                rows.append(
-                    (
-                        name.replace("_kl", " KL"),
-                        f"{value:.4f}",
-                        f"± {error:.4f}" if error == error else "",
-                        note,
-                    )
-                )
-        rows.append(("evaluations", str(model.scorer.nfe), "", "of the denoiser"))
-        click.echo(table(rows, align="<>< "))
+        show(document if as_json else score_table(document))
 
 
-@main.command()
-@click.argument("query")
-@click.argument("file", type=click.File("r", encoding="utf-8"))
-@click.option("--top-k", type=click.IntRange(min=1), help="Show only the best so many.")
-@_options
+@main.command(
+    epilog=_lines(
+        "Examples",
+        'conjure-st rank "a red car" documents.txt --top-k 5',
+        'cat captions.txt | conjure-st rank "a dog in the snow" - --json',
+        'conjure-st rank "a red car" documents.txt --preset fast',
+    )
+)
+@click.argument("query", callback=_text)
+@click.argument("file", type=click.File("rb"))
+@click.option("--top-k", type=click.IntRange(min=1), help="Print the best N only.", metavar="N")
+@options
 def rank(
-    query: str, file: TextIO, top_k: int | None, as_json: bool, quiet: bool, **settings: Any
+    query: str, file: BinaryIO, top_k: int | None, as_json: bool, quiet: bool, **settings: Any
 ) -> None:
-    r"""Order the lines of FILE by their similarity to QUERY.
+    """Order the lines of FILE by their similarity to QUERY.
 
-    FILE has one document a line, in UTF-8; "-" is the standard input. Blank lines are left out.
-
-    \b
-    Examples:
-      conjure-st rank "a red car" documents.txt --top-k 5
-      cat captions.txt | conjure-st rank "a dog in the snow" - --json
+    FILE has one document per line, in UTF-8; "-" is the standard input. Blank lines are skipped.
     """
-    with _sentences(quiet):
-        lines = file.read().splitlines()
-        documents = [(n, line.strip()) for n, line in enumerate(lines, 1) if line.strip()]
-        if not documents:
-            raise ValueError(f"{file.name} has no documents: put one on each line.")
-        model = _load(quiet, settings)
-        pairs = [(query, text) for _, text in documents]
-        _say_cost(model, pairs, quiet)
-        found = model.divergence(pairs, show_progress_bar=not quiet)
-        normalised = settings["similarity"] == "normalised"
-        scores = [(1 + d.similarity) / 2 if normalised else -d.jeffreys for d in found]
-        order = sorted(range(len(scores)), key=lambda i: -scores[i])[:top_k]
-        if as_json:
-            hits = [
-                {"rank": r, "score": scores[i], "line": documents[i][0], "text": documents[i][1]}
-                for r, i in enumerate(order, 1)
-            ]
-            document = {
-                "query": query, "results": hits, "nfe": model.scorer.nfe,
-                "model": settings["model"], "process": model.process.to_dict(),
-            }  # fmt: skip
-            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
-            return
-        rows = [("rank", "score", "document")]
-        rows += [(str(r), f"{scores[i]:.4f}", documents[i][1]) for r, i in enumerate(order, 1)]
-        click.echo(table(rows, align=">> "))
+    with sentences(quiet):
+        documents = _documents(file)
+        model = load(quiet, settings)
+        found = _divergences(model, [(query, text) for _, text in documents], quiet)
+        scores = [_score(d, model) for d in found]
+        order = sorted(range(len(scores)), key=lambda i: -scores[i][0])[:top_k]
+        results = [
+            {
+                "rank": place,
+                "score": scores[i][0],
+                "standard_error": _known(scores[i][1]),
+                "line": documents[i][0],
+                "document": documents[i][1],
+            }
+            for place, i in enumerate(order, 1)
+        ]
+        document = {"query": query, "results": results, **_origin(model, settings)}
+        show(document if as_json else ranking_table(document))
 
 
-@main.command()
+@main.command(epilog=_lines("Examples", "conjure-st models", "conjure-st models --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def models(as_json: bool) -> None:
     """The embedded models, and the families that any other model may be of."""
-    with _sentences(quiet=True):
-        _hush()
+    with sentences(quiet=True):
+        hush(quiet=True)
         from conjure_st.denoisers.loading import ADAPTERS, EMBEDDED
 
-        embedded = {
-            name: sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-            for name, folder in EMBEDDED.items()
+        document = {
+            "embedded": [
+                {
+                    "name": name,
+                    "present": (folder / "model_index.json").is_file(),
+                    "bytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()),
+                }
+                for name, folder in EMBEDDED.items()
+            ],
+            "families": [
+                {"class": name, "models": adapter.covers} for name, adapter in ADAPTERS.items()
+            ],
         }
-        if as_json:
-            click.echo(json.dumps({"embedded": embedded, "families": list(ADAPTERS)}, indent=2))
-            return
-        rows = [("embedded", name, f"{size / 1e6:.1f} MB") for name, size in embedded.items()]
-        rows += [("family", name, adapter.covers) for name, adapter in ADAPTERS.items()]
-        click.echo(table(rows, align="   "))
-        click.echo(
-            "\nAny diffusers text-to-image pipeline whose denoiser is of one of these classes can "
-            "be named\nwith --model: its id on the hub, its folder, or a single .safetensors file."
+        show(document if as_json else models_table(document))
+
+
+def _documents(file: BinaryIO) -> list[tuple[int, str]]:
+    """Line numbers and texts of the lines that are not blank."""
+    name = getattr(file, "name", "standard input")
+    data = file.read()
+    try:
+        content = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise click.BadParameter(
+            f"{name} is not UTF-8 text (line {line}).", param_hint="'FILE'"
+        ) from error
+    if "\0" in content:
+        raise click.BadParameter(f"{name} is a binary file.", param_hint="'FILE'")
+    # Not str.splitlines, which also cuts at characters that a caption may hold.
+    lines = content.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    documents = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    if not documents:
+        raise click.BadParameter(
+            f"{name} has no documents: put one on each line.", param_hint="'FILE'"
         )
+    return documents
 
 
-def _load(quiet: bool, settings: dict[str, Any]) -> ConjureCrossEncoder:
-    fields = {
-        "steps": settings["steps"],
-        "samples": settings["samples"],
-        "guidance_scale": settings["guidance"],
-        "weighting": settings["weighting"],
-        "eta": settings["eta"],
-        "scheduler": settings["scheduler"],
-        "seed": settings["seed"],
-    }
-    given = {name: value for name, value in fields.items() if value is not None}
-    process = GenerativeProcess.preset(settings["preset"], **given)
-    _hush()
-    from conjure_st.cross_encoder import ConjureCrossEncoder
-
-    return ConjureCrossEncoder(
-        settings["model"],
-        process=process,
-        similarity=settings["similarity"],
-        device=settings["device"],
-        dtype=settings["dtype"],
-        variant=settings["variant"],
-        revision=settings["revision"],
-        local_files_only=settings["local_files_only"],
-    )
-
-
-def _hush() -> None:
-    """The libraries below log for developers: what they were told to do, what is not installed."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()  # before diffusers, whose import makes it talk
-    transformers_logging.disable_progress_bar()
-    from diffusers.utils import logging as diffusers_logging
-
-    diffusers_logging.set_verbosity_error()
-    diffusers_logging.disable_progress_bar()
-    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
-
-
-def _say_cost(model: ConjureCrossEncoder, pairs: list[tuple[str, str]], quiet: bool) -> None:
+def _divergences(
+    model: ConjureCrossEncoder, pairs: list[tuple[str, str]], quiet: bool
+) -> list[Divergence]:
     cost = model.cost(pairs)
     if cost.nfe >= LONG and not quiet:
         click.echo(
-            f"{cost.texts} texts, {cost.pairs} pairs: {cost.nfe} denoiser evaluations", err=True
+            f"{counted(cost.texts, 'text')}, {counted(cost.pairs, 'pair')}: "
+            f"{cost.nfe:,} denoiser evaluations (NFE)",
+            err=True,
         )
+    return model.divergence(pairs, show_progress_bar=not quiet)
 
 
-@contextmanager
-def _sentences(quiet: bool) -> Iterator[None]:
-    """Warnings as one line each, and what is wrong with the input or the model as one sentence."""
+def _score(d: Divergence, model: ConjureCrossEncoder) -> tuple[float, float]:
+    """What the model scores by, and its standard error."""
+    if model.module.similarity == "normalised":
+        return (1 + d.similarity) / 2, d.similarity_error / 2
+    return 0.0 - d.jeffreys, d.jeffreys_error  # not -0.0 for a text with itself
 
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        if not quiet:
-            click.echo(f"warning: {message}", err=True)
 
-    with warnings.catch_warnings():
-        # Only our own warnings are about what the user gave.
-        warnings.simplefilter("ignore")
-        warnings.filterwarnings("always", category=UserWarning, module=r"conjure_st(\..*)?$")
-        warnings.showwarning = show
-        try:
-            yield
-        except BrokenPipeError:
-            # The reader (head, less) has had enough; nothing is left to say on a closed pipe.
-            sys.stderr.close()
-            sys.exit(0)
-        except UnicodeDecodeError as error:
-            click.echo(f"Error: the file is not UTF-8 text ({error.reason}).", err=True)
-            sys.exit(2)
-        except (ValueError, TypeError, OSError) as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(1)
+def _known(value: float) -> float | None:
+    """JSON has no NaN: the error from one sample, or c where it was not asked for."""
+    return None if math.isnan(value) else value
+
+
+def _origin(model: ConjureCrossEncoder, settings: dict[str, Any]) -> dict[str, Any]:
+    """What has to be known to get the same numbers again, and what they cost."""
+    return {
+        "measure": model.module.similarity,
+        "nfe": model.scorer.nfe,
+        "model": settings["model"],
+        "process": model.process.to_dict(),
+    }
 
 
 __all__ = ["main"]
 
 if __name__ == "__main__":
-    main(prog_name=Path(sys.argv[0]).name)
+    main()

@@ -1,8 +1,61 @@
-"""Aligned columns of text for a terminal."""
+"""The documents that the command line prints as JSON, as aligned columns for people."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
+from typing import Any
+
+
+def score_table(document: dict[str, Any]) -> str:
+    """The score of a pair and what it is made of, with standard errors where samples tell them."""
+    normalised = document["measure"] == "normalised"
+    weighting = document["process"]["weighting"]
+    unit = "in nats" if weighting == "girsanov" else f"{weighting} weighting"
+    notes = {
+        "score": "(1+c)/2, 0 to 1" if normalised else "minus Jeffreys",
+        "similarity": "c, cosine of the texts' directions, -1 to 1",
+        "jeffreys": f"mean of both KL divergences, {unit}",
+        "forward_kl": "along the first text's trajectories",
+        "backward_kl": "along the second text's trajectories",
+    }
+    rows = []
+    for name, note in notes.items():
+        value, error = document[name], document["standard_error"][name]
+        if value is not None:
+            shown = "" if error is None else f"± {_number(error)}"
+            rows.append((name.replace("_kl", " KL"), _number(value), shown, note))
+    rows.append(("NFE", str(document["nfe"]), "", "denoiser evaluations"))
+    return table(rows, align="<>< ")
+
+
+def ranking_table(document: dict[str, Any]) -> str:
+    """The documents of a ranking, best first."""
+    hits = [
+        (str(hit["rank"]), _number(hit["score"]), _harmless(hit["document"]))
+        for hit in document["results"]
+    ]
+    return table([("rank", "score", "document"), *hits], align=">> ")
+
+
+def models_table(document: dict[str, Any]) -> str:
+    """The models that come with the package, the supported families, and how to name others."""
+    embedded = [("embedded model", "size", "")]
+    for model in document["embedded"]:
+        size = f"{model['bytes'] / 1e6:.1f} MB" if model["present"] else ""
+        where = "offline" if model["present"] else "not in this installation"
+        embedded.append((model["name"], size, where))
+    families = [("denoiser class", "models")]
+    families += [(family["class"], family["models"]) for family in document["families"]]
+    return "\n\n".join(
+        (
+            table(embedded, align="<> "),
+            table(families, align="< "),
+            "Any diffusers text-to-image pipeline whose denoiser has one of these classes can be\n"
+            "named: --model owner/name (on the Hugging Face hub), --model path/to/folder (that\n"
+            "save_pretrained wrote) or --model path/to/file.safetensors.",
+        )
+    )
 
 
 def table(rows: Sequence[Sequence[str]], align: str) -> str:
@@ -20,9 +73,36 @@ def table(rows: Sequence[Sequence[str]], align: str) -> str:
     lines = []
     for row in rows:
         cells = [
-            cell if i == len(align) - 1 else f"{cell:{side.strip() or '<'}{width}}"
-            for i, (cell, side, width) in enumerate(zip(row, align, widths, strict=True))
+            cell if side == " " else f"{cell:{side}{width}}"
+            for cell, side, width in zip(row, align, widths, strict=True)
             if width
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun in the right number.
+
+    >>> counted(1, "pair"), counted(1200, "pair")
+    ('1 pair', '1,200 pairs')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _number(value: float) -> str:
+    """Four decimals, and three digits of what they would not show.
+
+    >>> _number(12.34567), _number(0.0), _number(0.0000123)
+    ('12.3457', '0.0000', '1.23e-05')
+    """
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.00005 else f"{value:.2e}"
+
+
+def _harmless(text: str) -> str:
+    r"""A text of a file without the control characters that would move a terminal's cursor.
+
+    >>> _harmless("a\tcat\x1b[2J")
+    'a cat [2J'
+    """
+    return "".join(" " if unicodedata.category(c) == "Cc" else c for c in text)
