@@ -159,7 +159,7 @@ class ConjureCrossEncoder(CrossEncoder):
         return self.scorer.denoiser.process
 
     @wraps(CrossEncoder.predict)
-    def predict(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # any call that it takes
+    def predict(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         # All of the input is looked at before any of it is paid for.
         inputs = args[0] if args else kwargs.get("inputs", kwargs.get("sentences", []))
         check_pairs([inputs] if self.is_singular_input(inputs) else inputs)
