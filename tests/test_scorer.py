@@ -294,12 +294,17 @@ def test_keys_differ_with_everything_that_changes_a_trajectory() -> None:
 
 def test_the_cache_drops_the_least_recently_used() -> None:
     denoiser = gaussian(GenerativeProcess(steps=2, samples=1))
-    scorer = TrajectoryScorer(denoiser, normalise=False)
-    scorer.divergences([("a cat", "a kitten")])
-    size = scorer.cache.nbytes // 2
-    small = TrajectoryScorer(denoiser, cache=TrajectoryCache(2 * size), normalise=False)
-    small.divergences([("a cat", "a kitten")])
-    small.divergences([("a kitten", "a red car")])
-    held = [small.cache.peek(TrajectoryKey.of(denoiser, t, 0)) is not None for t in TEXTS]
-    assert held == [False, True, True, False]
-    assert small.cache.nbytes == 2 * size
+    keys = [TrajectoryKey.of(denoiser, text, 0) for text in TEXTS]
+    rows = sample(denoiser, denoiser.encode(TEXTS), [0] * 4, unconditional=None)
+    cache = TrajectoryCache(3 * rows[0].nbytes)
+    for key, row in zip(keys[:3], rows, strict=False):
+        cache.put(key, row)
+    assert cache.get(keys[0]) is rows[0]  # so that the second is now the oldest
+    assert cache.peek(keys[1]) is rows[1]  # which is no use
+    cache.put(keys[3], rows[3])
+    assert [cache.peek(key) is not None for key in keys] == [True, False, True, True]
+    assert cache.nbytes == 3 * rows[0].nbytes and len(cache) == 3
+    assert cache.get(keys[1]) is None
+    assert (cache.hits, cache.misses) == (1, 1)
+    cache.put(keys[0], rows[0])  # again, in place of itself
+    assert cache.nbytes == 3 * rows[0].nbytes
