@@ -122,7 +122,7 @@ def main() -> None:
         "rows": {},
     }
     print(f"\n{a.file.name}: {len(gold)} pairs, {a.model}, T={a.steps}, S={a.samples}\n")
-    print(f"| {'scores':32} |   rho | 95 % interval  | below ours by (95 %)  |     NFE |")
+    print(f"| {'scores':32} |   rho | 95 % interval  | ours minus it (95 %)  |     NFE |")
     print(f"|{'-' * 34}|------:|:--------------:|:---------------------:|--------:|")
     for name, seeds in rows.items():
         rho = 100 * float(np.mean([spearman(x, gold) for x in seeds]))

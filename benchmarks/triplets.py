@@ -5,8 +5,9 @@
 A triplet is a text, a paraphrase of other words or another order, and a swap that shares all its
 words: "a cat above a car", "a car below a cat", "a car above a cat". Printed is the share of
 triplets whose paraphrase scores higher than the swap (a tie counts half, chance is 0.5), with its
-95 % bootstrap interval, for the model, the untrained denoiser (trained weights permuted within each
-tensor; the mean over seeds), the text encoder's own cosine, and TF-IDF.
+95 % bootstrap interval, and the paired difference from the model, for: the model, the untrained
+denoiser (trained weights permuted within each tensor; the mean over seeds), the text encoder's own
+cosine, and TF-IDF.
 """
 
 from __future__ import annotations
@@ -135,16 +136,21 @@ def main() -> None:
     chosen = np.random.default_rng(0).integers(len(flat), size=(2000, len(flat)))
     result: dict[str, object] = {"model": args.model, "process": process.to_dict(), "rows": {}}
     print(f"\n{len(flat)} triplets, {args.model}, T={args.steps}, S={args.samples}\n")
-    print(f"| {'scores':26} |  all | 95 % interval | " + " | ".join(kinds) + " |")
-    print(f"|{'-' * 28}|-----:|:-------------:|" + "|".join("---:" for _ in kinds) + "|")
+    columns = ["ours minus it (95 %)", *kinds]
+    print(f"| {'scores':26} |  all | 95 % interval | " + " | ".join(columns) + " |")
+    print(f"|{'-' * 28}|-----:|:-------------:|:---:|" + "|".join("---:" for _ in kinds) + "|")
+    ours = rows["normalised similarity"]
     for name, won in rows.items():
         low, high = np.quantile(won[chosen].mean(1), [0.025, 0.975])
+        gap_low, gap_high = np.quantile((ours - won)[chosen].mean(1), [0.025, 0.975])
+        gap = "" if won is ours else f"{gap_low:.2f} to {gap_high:.2f}"
         each = won.reshape(len(kinds), -1).mean(1)
         shown = " | ".join(f"{v:.2f}" for v in each)
-        print(f"| {name:26} | {won.mean():.2f} | {low:.2f} to {high:.2f}  | {shown} |")
+        print(f"| {name:26} | {won.mean():.2f} | {low:.2f} to {high:.2f}  | {gap} | {shown} |")
         result["rows"][name] = {  # type: ignore[index]
             "all": float(won.mean()),
             "interval": [float(low), float(high)],
+            "ours_minus_it": [float(gap_low), float(gap_high)],
             **dict(zip(kinds, map(float, each), strict=True)),
         }
     if args.json:

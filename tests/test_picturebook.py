@@ -39,6 +39,8 @@ def test_it_is_a_pipeline_of_stock_parts() -> None:
     pipe = PicturebookPipeline.from_pretrained(FOLDER)
     parts = {name: type(part).__module__.split(".")[0] for name, part in pipe.components.items()}
     assert set(parts.values()) == {"diffusers", "transformers"}
+    [image] = pipe("a dog", num_inference_steps=2).images  # as the model card says
+    assert image.size == (48, 48)
 
 
 def test_it_draws_what_it_is_asked_in_another_colour_and_place(denoiser: PipelineDenoiser) -> None:

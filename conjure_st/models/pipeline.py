@@ -43,6 +43,17 @@ class PicturebookPipeline(DiffusionPipeline):
         )
         self.image_processor = VaeImageProcessor(vae_scale_factor=1)
 
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> PicturebookPipeline:
+        """As any pipeline's, in float32 unless asked otherwise.
+
+        The weights are stored in float16, in which transformers would leave the text encoder.
+        """
+        if "torch_dtype" not in kwargs:
+            kwargs.setdefault("dtype", torch.float32)
+        pipeline: PicturebookPipeline = super().from_pretrained(*args, **kwargs)
+        return pipeline
+
     def embed(self, texts: list[str], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
         """Token embeddings [B, SLOTS, D] and pooled embeddings [B, SLOTS·D]."""
         batch = self.tokenizer(
