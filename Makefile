@@ -25,7 +25,7 @@ $(INSTALLED): pyproject.toml constraints.txt | python
 	@touch $@
 
 demo: install ## Score a few sentence pairs with the embedded model, offline, on the CPU
-	$(BIN)/python examples/demo.py
+	TRANSFORMERS_VERBOSITY=error $(BIN)/python examples/demo.py
 
 test: install ## Run the tests; ARGS="-k name" picks some
 	$(BIN)/pytest $(ARGS)

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import time
 
+import diffusers
+import transformers
+
 from conjure_st import ConjureCrossEncoder, GenerativeProcess
+
+for library in (transformers, diffusers):  # a bar for every file of a model, and hints
+    library.utils.logging.set_verbosity_error()
+    library.utils.logging.disable_progress_bar()
 
 PAIRS = [
     ("A man is riding a horse.", "A guy rides a horse."),
