@@ -8,6 +8,7 @@ Weights are stored as float16 safetensors (they run as float32, into which the l
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def main() -> None:
     for part in ("text_encoder", "tokenizer", "transformer", "scheduler"):
         shutil.rmtree(a.to / part, ignore_errors=True)
     pipe.save_pretrained(a.to, safe_serialization=True)
+    for config in a.to.rglob("*.json"):
+        # where it lay on the machine that trained it is nobody's business
+        settings = json.loads(config.read_text())
+        if settings.pop("_name_or_path", None) is not None:
+            config.write_text(json.dumps(settings, indent=2) + "\n")
     size = sum(path.stat().st_size for path in a.to.rglob("*") if path.is_file())
     if size > LIMIT:
         raise SystemExit(f"{a.to} has {size} bytes; the wheel may carry {LIMIT}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from conjure_st.denoisers import noise
 from conjure_st.denoisers.protocol import Conditioning
-from conjure_st.denoisers.schedule import measure, per_row
+from conjure_st.denoisers.schedule import measure
 from conjure_st.denoisers.stepping import (
     Scheduler,
     SchedulerSampler,
@@ -19,8 +20,8 @@ from conjure_st.denoisers.stepping import (
 from conjure_st.process import GenerativeProcess
 
 
-class ScheduledDenoiser:
-    """A denoiser, less the network: subclasses add `encode`, `unconditional`, `_network`, `decode`.
+class ScheduledDenoiser(ABC):
+    """A denoiser, less the network: subclasses add `encode`, `unconditional`, `predict`, `decode`.
 
     Args:
         identity: names the weights.
@@ -65,22 +66,10 @@ class ScheduledDenoiser:
         """A fresh sampler for a batch whose row i is sample samples[i]."""
         return SchedulerSampler(self._scheduler, self.process, samples)
 
-    @torch.no_grad()
+    @abstractmethod
     def predict(self, x: Tensor, k: Tensor, conditioning: Conditioning) -> Tensor:
         """One evaluation per row; see `Denoiser`."""
-        seen = x * per_row(self.schedule.input_scale, k, x)
-        timesteps = self.schedule.timesteps[k.cpu()].to(self.device)
-        output = self._network(seen, timesteps, conditioning).float()
-        channels = self.latent_shape[0]
-        if output.shape[1] == 2 * channels:
-            # The second half is a learned variance, which samplers do not use here.
-            output = output[:, :channels]
-        return output
 
     def epsilon(self, x: Tensor, k: Tensor, conditioning: Conditioning) -> Tensor:
         """The noise prediction ε; see `Denoiser`."""
         return self.schedule.epsilon(self.predict(x, k, conditioning), x, k)
-
-    def _network(self, seen: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        """The network's output [N, C or 2C, H, W] for its scaled input, float32, and timesteps."""
-        raise NotImplementedError

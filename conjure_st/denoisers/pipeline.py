@@ -7,6 +7,7 @@ family to family; each has a file of its own beside this one.
 from __future__ import annotations
 
 import inspect
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from conjure_st.denoisers.base import ScheduledDenoiser
 from conjure_st.denoisers.decode import to_pictures
 from conjure_st.denoisers.protocol import Conditioning
+from conjure_st.denoisers.schedule import per_row
 from conjure_st.process import GenerativeProcess
 
 
@@ -115,6 +117,18 @@ class PipelineDenoiser(ScheduledDenoiser):
             return third, cut
         return self.pipeline.tokenizer, cut
 
+    @torch.no_grad()
+    def predict(self, x: Tensor, k: Tensor, conditioning: Conditioning) -> Tensor:
+        """One evaluation per row; see `Denoiser`."""
+        seen = x * per_row(self.schedule.input_scale, k, x)
+        timesteps = self.schedule.timesteps[k.cpu()].to(self.device)
+        output = self._network(seen, timesteps, conditioning).float()
+        channels = self.latent_shape[0]
+        if output.shape[1] == 2 * channels:
+            # The second half is a learned variance, which samplers do not use here.
+            output = output[:, :channels]
+        return output
+
     def decode(self, x: Tensor) -> list[Image]:
         """Pictures of N clean states; the VAE is loaded at the first call."""
         if self._vae is None and self._load_vae is not None:
@@ -141,6 +155,10 @@ class PipelineDenoiser(ScheduledDenoiser):
 
     _no_negative_prompt: ClassVar[str | None] = None
 
+    @abstractmethod
     def _conditioning(self, encoded: Sequence[Tensor], negative: bool) -> Conditioning:
         """The denoiser's inputs from `_encoded`'s tensors, of the prompt or the negative prompt."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def _network(self, seen: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """The network's output [N, C or 2C, H, W] for its scaled input, float32, and timesteps."""
