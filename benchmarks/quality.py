@@ -137,7 +137,7 @@ def main() -> None:
         result["rows"][name] = {
             "spearman": rho,
             "interval": [float(low), float(high)],
-            "below_reference": [float(gap_low), float(gap_high)],
+            "ours_minus_it": [float(gap_low), float(gap_high)],
             "nfe": cost.get(name, 0),
         }
     if a.json:

@@ -17,6 +17,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from quality import cosine
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from conjure_st import ConjureCrossEncoder, GenerativeProcess, load
@@ -24,37 +25,10 @@ from conjure_st.controls import text_embeddings, untrained
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 
 THINGS = [
-    "cat",
-    "dog",
-    "horse",
-    "cow",
-    "pig",
-    "bird",
-    "fish",
-    "lion",
-    "car",
-    "bus",
-    "train",
-    "truck",
-    "boat",
-    "bicycle",
-    "motorcycle",
-    "apple",
-    "banana",
-    "pizza",
-    "cake",
-    "guitar",
-    "tree",
-    "flower",
-    "house",
-    "chair",
-    "clock",
-    "book",
-    "key",
-    "umbrella",
-    "shirt",
-    "balloon",
-]
+    "cat", "dog", "horse", "cow", "pig", "bird", "fish", "lion", "car", "bus", "train", "truck",
+    "boat", "bicycle", "motorcycle", "apple", "banana", "pizza", "cake", "guitar", "tree",
+    "flower", "house", "chair", "clock", "book", "key", "umbrella", "shirt", "balloon",
+]  # fmt: skip
 COLOURS = ["red", "yellow", "green", "blue", "purple", "black"]
 Triplet = tuple[str, str, str]
 
@@ -84,10 +58,6 @@ def triplets(n: int, seed: int) -> dict[str, list[Triplet]]:
             (f"a {c} {x} and a {d} {y}", f"a {d} {y} and a {c} {x}", f"a {d} {x} and a {c} {y}")
         )
     return kinds
-
-
-def cosine(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return (x * y).sum(1) / np.maximum(np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1), 1e-12)
 
 
 def wins(good: np.ndarray, bad: np.ndarray) -> np.ndarray:

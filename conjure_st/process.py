@@ -14,6 +14,7 @@ import math
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
 Weighting = Literal["uniform", "score", "girsanov"]
@@ -198,8 +199,13 @@ class GenerativeProcess:
         Those are `weighting`, which acts on finished trajectories, and `samples`, since sample s
         is the same trajectory however many others there are.
         """
-        settings = self.to_dict()
-        return _digest({k: v for k, v in settings.items() if k not in _NOT_IN_A_TRAJECTORY})
+        return _trajectory_fingerprint(self)
+
+
+@lru_cache(maxsize=128)  # every look into a cache asks for it
+def _trajectory_fingerprint(process: GenerativeProcess) -> str:
+    settings = process.to_dict()
+    return _digest({k: v for k, v in settings.items() if k not in _NOT_IN_A_TRAJECTORY})
 
 
 def _digest(settings: Mapping[str, Any]) -> str:

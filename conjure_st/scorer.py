@@ -55,8 +55,8 @@ class TrajectoryScorer:
     Args:
         denoiser: a model under its process.
         cache: of trajectories; a new one in memory by default.
-        batch_size: rows of one denoiser call. None is 32 on a CPU and 64 elsewhere. Scores do not
-            depend on it.
+        batch_size: rows of one denoiser call; None chooses by device and size of the latents.
+            Scores do not depend on it.
         normalise: whether to evaluate the unconditional process too, once per state of each text's
             own trajectory. The similarity c needs it; without it c is NaN.
 
@@ -76,10 +76,14 @@ class TrajectoryScorer:
             raise ValueError(f"batch_size={batch_size}: a batch has at least one row.")
         # Refuses a sampler that the weighting does not fit before anything is paid for.
         self._weights = weights(denoiser.process.weighting, denoiser.schedule)
-        self.denoiser = denoiser
         held = TrajectoryCache() if cache is None else cache
         self.own = OwnStates(denoiser, held, batch_size, unconditional=normalise)
         self._crossed = 0
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The model under its process."""
+        return self.own.denoiser
 
     @property
     def cache(self) -> TrajectoryCache:

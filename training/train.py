@@ -2,9 +2,10 @@
 
     python training/train.py --minutes 150 --out runs/picturebook
 
-A minute's checkpoint holds weights, their moving average and the optimisers' state as safetensors;
-the same command again goes on where it stopped. Sample sheets and a log (JSON lines) are written
-beside it. The learning rate is held and then falls to zero over the last fifth of the minutes.
+Every few minutes a checkpoint is kept: weights, their moving average, the optimisers' state, and
+how far it is, in one safetensors file. The same command again goes on where it stopped. Sample
+sheets and a log (JSON lines) are written beside it. The learning rate is held and then falls to
+zero over the last fifth of the minutes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -194,8 +196,9 @@ def main() -> None:
     step, spent = 0, 0.0
     if (a.out / "checkpoint.safetensors").exists():
         tensors = load_file(a.out / "checkpoint.safetensors", device=str(device))
-        progress = json.loads((a.out / "progress.json").read_text())
-        step, spent = progress["step"], progress["minutes"]
+        with safe_open(a.out / "checkpoint.safetensors", framework="pt") as file:
+            progress = file.metadata()
+        step, spent = int(progress["step"]), float(progress["minutes"])
         with torch.no_grad():
             for k, p in parameters.items():
                 p.copy_(tensors[f"model.{k}"])
@@ -222,8 +225,7 @@ def main() -> None:
         tensors |= {f"average.{k}": v for k, v in average.items()}
         for i, optimiser in enumerate(optimiser_list):
             tensors |= packed(optimiser, f"opt{i}")
-        save(a.out, tensors, {"step": str(step)})
-        (a.out / "progress.json").write_text(json.dumps({"step": step, "minutes": minutes}))
+        save(a.out, tensors, {"step": str(step), "minutes": str(minutes)})
         live = {k: p.detach().clone() for k, p in parameters.items()}
         with torch.no_grad():
             for k, p in parameters.items():
