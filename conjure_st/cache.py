@@ -1,15 +1,27 @@
-"""The trajectories that were paid for: found again by model, process, text and sample."""
+"""What was paid for: found again by model, process, text and sample, in memory and on disk.
+
+Two kinds of things are kept. Trajectories are large and rarely read. Rows are small tensors that
+many things boil down to: a pair's inner products along one trajectory, an embedding.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from conjure_st.denoisers import Denoiser
-from conjure_st.trajectory import Trajectory
+from conjure_st.store import Store, default_folder
+from conjure_st.trajectory import Length, Trajectory
+
+ROWS = 1 << 18
+"""Rows held in memory; some 100 MB of ten-step inner products."""
 
 
 class TrajectoryKey(NamedTuple):
@@ -35,50 +47,125 @@ class TrajectoryKey(NamedTuple):
         process = denoiser.process.trajectory_fingerprint()
         return cls(denoiser.identity, process, str(denoiser.dtype), text, sample)
 
-    def digest(self) -> str:
-        """64 hexadecimal digits, for a file's name."""
-        canonical = json.dumps(list(self), ensure_ascii=True, separators=(",", ":"))
+    def digest(self, *more: object) -> str:
+        """64 hexadecimal digits: of the trajectory, or of a row that depends on `more` besides."""
+        canonical = json.dumps([*self, *more], ensure_ascii=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 class TrajectoryCache:
-    """Trajectories in memory, the least recently used dropped first.
+    """Trajectories and rows in memory, the least recently used dropped first, above a folder.
 
     Args:
-        max_bytes: of tensors held; 2 GiB by default, which is some 3,800 samples of the embedded
-            model's ten-step trajectories or 1,600 of Stable Diffusion's.
+        folder: where they outlast the process; any number of processes may share it. None keeps
+            them in memory only.
+        max_bytes: of tensors held in memory; 2 GiB by default, which is some 3,800 samples of the
+            embedded model's ten-step trajectories or 1,600 of Stable Diffusion's.
+        max_disk_bytes: of the folder.
 
     Raises:
-        ValueError: max_bytes is negative.
+        ValueError: a limit is negative.
     """
 
-    def __init__(self, max_bytes: int = 2 << 30) -> None:
-        if max_bytes < 0:
-            raise ValueError(f"max_bytes={max_bytes} is negative. Pass 0 to keep nothing.")
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        *,
+        max_bytes: int = 2 << 30,
+        max_disk_bytes: int = 20 << 30,
+    ) -> None:
+        for name, limit in (("max_bytes", max_bytes), ("max_disk_bytes", max_disk_bytes)):
+            if limit < 0:
+                raise ValueError(f"{name}={limit} is negative. Pass 0 to keep nothing.")
+        self.store = None if folder is None else Store(folder, max_disk_bytes)
         self.max_bytes = max_bytes
         self.nbytes = 0
         self.hits = 0
         self.misses = 0
         self._held: OrderedDict[TrajectoryKey, Trajectory] = OrderedDict()
+        self._rows: OrderedDict[str, Tensor] = OrderedDict()
         self._lock = Lock()
 
+    @classmethod
+    def default(cls) -> TrajectoryCache:
+        """In the user's cache folder, or where CONJURE_ST_CACHE says ("off": in memory only)."""
+        return cls(default_folder())
+
+    # Trajectories ---------------------------------------------------------------------------
+
     def get(self, key: TrajectoryKey) -> Trajectory | None:
-        """The trajectory, or None where it has to be sampled."""
+        """The trajectory, as far as it is known; None where it has to be sampled."""
         with self._lock:
             found = self._held.get(key)
-            if found is None:
-                self.misses += 1
-            else:
-                self.hits += 1
+            if found is not None:
                 self._held.move_to_end(key)
-            return found
-
-    def peek(self, key: TrajectoryKey) -> Trajectory | None:
-        """As `get`, without counting as a use."""
-        return self._held.get(key)
+        if found is None and self.store is not None:
+            tensors = self.store.get(key.digest())
+            if tensors is not None:
+                found = Trajectory(**tensors)
+                self._hold(key, found)
+        with self._lock:
+            self.hits += found is not None
+            self.misses += found is None
+        return found
 
     def put(self, key: TrajectoryKey, trajectory: Trajectory) -> None:
         """Keep a trajectory, in place of an earlier one of that key."""
+        self._hold(key, trajectory)
+        if self.store is not None:
+            about = {name: str(value) for name, value in key._asdict().items()}
+            self.store.put(key.digest(), trajectory.tensors(), about)
+
+    def lengths(self, keys: Sequence[TrajectoryKey]) -> list[Length]:
+        """How much of each trajectory `get` would find, without reading it or counting a use."""
+        held = {key: self._held.get(key) for key in keys}
+        known = {key: found.length for key, found in held.items() if found is not None}
+        rest = {key.digest(): key for key in keys if key not in known}
+        if self.store is not None and rest:
+            for digest, shapes in self.store.shapes(list(rest)).items():
+                steps = {name: shape[0] for name, shape in shapes.items()}
+                known[rest[digest]] = Length(**steps)
+        return [known.get(key, Length()) for key in keys]
+
+    # Rows -----------------------------------------------------------------------------------
+
+    def get_rows(self, digests: Sequence[str]) -> dict[str, Tensor]:
+        """The rows that are known, by digest."""
+        with self._lock:
+            found = {digest: self._rows[digest] for digest in digests if digest in self._rows}
+            for digest in found:
+                self._rows.move_to_end(digest)
+        rest = [digest for digest in digests if digest not in found]
+        if self.store is not None and rest:
+            read = self.store.get_rows(rest)
+            self._hold_rows(read)
+            found |= read
+        return found
+
+    def put_rows(self, rows: Mapping[str, Tensor], model: str) -> None:
+        """Keep rows, in place of earlier ones.
+
+        Args:
+            rows: small float32 tensors on the CPU, by digest.
+            model: identity of the denoiser that they come from.
+        """
+        self._hold_rows(rows)
+        if self.store is not None:
+            self.store.put_rows(rows, model)
+
+    # Memory ---------------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Forget everything held in memory; what is on disk stays."""
+        with self._lock:
+            self._held.clear()
+            self._rows.clear()
+            self.nbytes = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def _hold(self, key: TrajectoryKey, trajectory: Trajectory) -> None:
         with self._lock:
             self._drop(key)
             self._held[key] = trajectory
@@ -86,23 +173,28 @@ class TrajectoryCache:
             while self.nbytes > self.max_bytes:
                 self._drop(next(iter(self._held)))
 
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._held.clear()
-            self.nbytes = 0
-
-    def __len__(self) -> int:
-        return len(self._held)
-
     def _drop(self, key: TrajectoryKey) -> None:
         dropped = self._held.pop(key, None)
         if dropped is not None:
             self.nbytes -= dropped.nbytes
 
+    def _hold_rows(self, rows: Mapping[str, Tensor]) -> None:
+        if self.max_bytes == 0:
+            return
+        with self._lock:
+            self._rows.update(rows)
+            for digest in rows:
+                self._rows.move_to_end(digest)
+            while len(self._rows) > ROWS:
+                self._rows.popitem(last=False)
+
     def __getstate__(self) -> dict[str, Any]:
-        # A worker process starts with an empty cache: sending gigabytes costs more than it saves.
-        return {"max_bytes": self.max_bytes}
+        # A worker process starts with an empty memory: sending gigabytes costs more than it saves.
+        return {
+            "folder": None if self.store is None else self.store.folder,
+            "max_bytes": self.max_bytes,
+            "max_disk_bytes": 0 if self.store is None else self.store.max_bytes,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        TrajectoryCache.__init__(self, state["max_bytes"])
+        TrajectoryCache.__init__(self, **state)

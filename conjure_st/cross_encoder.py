@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
-from functools import wraps
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -20,8 +20,14 @@ from conjure_st.denoisers import Denoiser
 from conjure_st.divergence import Divergence
 from conjure_st.module import ConjureModule, Similarity
 from conjure_st.process import GenerativeProcess
+from conjure_st.race import survivors
 from conjure_st.scorer import Cost, Measure, TrajectoryScorer
 from conjure_st.texts import Pair, check_pairs, check_text
+
+Strategy = Literal["exact", "race"]
+
+PAIRS_AT_ONCE = 4096
+"""Pairs of one call of the module: they share batches, and their inner products some megabytes."""
 
 
 class ConjureCrossEncoder(CrossEncoder):
@@ -41,7 +47,9 @@ class ConjureCrossEncoder(CrossEncoder):
         token: of the hub.
         local_files_only: never ask the hub.
         trust_remote_code: let a model on the hub bring its own pipeline code.
-        cache: of trajectories, which may be shared between models; in memory by default.
+        cache: of trajectories and pairs, which may be shared between models: a folder, or a
+            TrajectoryCache. None is the user's cache folder, or what CONJURE_ST_CACHE says (a
+            folder, or "off": in memory only).
         evaluation_batch_size: rows of one denoiser call; None chooses by device. Scores do not
             depend on it. (`predict`'s own batch_size counts pairs.)
         max_length: tokens of a text that are read, up to the text encoder's own limit.
@@ -73,7 +81,7 @@ class ConjureCrossEncoder(CrossEncoder):
         token: bool | str | None = None,
         local_files_only: bool = False,
         trust_remote_code: bool = False,
-        cache: TrajectoryCache | None = None,
+        cache: TrajectoryCache | str | Path | None = None,
         evaluation_batch_size: int | None = None,
         max_length: int | None = None,
         prompts: dict[str, str] | None = None,
@@ -89,6 +97,8 @@ class ConjureCrossEncoder(CrossEncoder):
             "local_files_only": local_files_only,
             "model_card_data": model_card_data,
         }
+        if isinstance(cache, (str, Path)):
+            cache = TrajectoryCache(cache)
         if _is_saved(model_name_or_path):
             asked = {"process": process, "variant": variant, "revision": revision}
             given = [name for name, value in asked.items() if value is not None]
@@ -105,9 +115,9 @@ class ConjureCrossEncoder(CrossEncoder):
                 model_kwargs={"dtype": dtype} if dtype else None,
                 **common,
             )
-            own = self.module.scorer.own
-            own.batch_size = evaluation_batch_size
-            own.cache = own.cache if cache is None else cache
+            self.scorer.evaluator.batch_size = evaluation_batch_size
+            if cache is not None:
+                self.scorer.use(cache)
         else:
             similarity = similarity or "normalised"
             module = ConjureModule(
@@ -158,12 +168,72 @@ class ConjureCrossEncoder(CrossEncoder):
         """The settings under which texts are compared."""
         return self.scorer.denoiser.process
 
-    @wraps(CrossEncoder.predict)
-    def predict(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def predict(  # type: ignore[override]
+        self, *args: Any, tolerance: float | None = None, **kwargs: Any
+    ) -> Any:
+        """As any CrossEncoder's, and:
+
+        Args:
+            args, kwargs: see `CrossEncoder.predict`. Evaluations are packed over all pairs of a
+                batch, so that fewer than 4096 pairs are one batch whatever batch_size says.
+            tolerance: largest standard error of a score in [0, 1] (or of -J). Samples are added to
+                a pair, up to 64, until its score is as certain. None takes the process's samples.
+        """
         # All of the input is looked at before any of it is paid for.
         inputs = args[0] if args else kwargs.get("inputs", kwargs.get("sentences", []))
         check_pairs([inputs] if self.is_singular_input(inputs) else inputs)
-        return super().predict(*args, **kwargs)
+        if len(args) < 4:
+            kwargs["batch_size"] = max(PAIRS_AT_ONCE, kwargs.get("batch_size", 0))
+        elsewhere = kwargs.get("pool") is not None or isinstance(kwargs.get("device"), list)
+        if kwargs.get("show_progress_bar") and not elsewhere:
+            # Evaluations tell more of the time that is left than batches do.
+            kwargs |= {"show_progress_bar": False, "show_evaluations": True}
+        return super().predict(*args, tolerance=tolerance, **kwargs)
+
+    def rank(  # type: ignore[override]
+        self, *args: Any, strategy: Strategy = "exact", **kwargs: Any
+    ) -> list[dict[Any, Any]]:
+        """As any CrossEncoder's, and:
+
+        Args:
+            args, kwargs: see `CrossEncoder.rank`.
+            strategy: "exact" scores all documents. "race" drops the hopeless early and scores the
+                rest exactly; it needs top_k, and may miss a document that "exact" has among them.
+
+        Raises:
+            ValueError: an unknown strategy, or a race without top_k.
+        """
+        if strategy not in get_args(Strategy):
+            raise ValueError(f"strategy={strategy!r} is unknown. Pass one of {get_args(Strategy)}.")
+        if strategy == "exact":
+            ranking: list[dict[Any, Any]] = super().rank(*args, **kwargs)
+            return ranking
+        given = inspect.signature(CrossEncoder.rank).bind(self, *args, **kwargs)
+        given.apply_defaults()
+        asked = given.arguments
+        documents, top_k = list(asked["documents"]), asked["top_k"]
+        if top_k is None:
+            raise ValueError('strategy="race" looks for the best top_k documents. Pass top_k=….')
+        prompt = self._resolve_prompt(asked["prompt"], asked["prompt_name"])
+        module = self.module
+        pairs = module.pairs([(asked["query"], document) for document in documents], prompt)
+        if not pairs:
+            return []
+        module.follow_networks()
+        alive = set(
+            survivors(
+                self.scorer,
+                pairs[0][0],
+                [document for _, document in pairs],
+                top_k,
+                normalised=module.similarity == "normalised",
+                show_progress_bar=bool(asked["show_progress_bar"]),
+            )
+        )
+        chosen = [i for i, (_, document) in enumerate(pairs) if document in alive]
+        asked["documents"] = [documents[i] for i in chosen]
+        ranking = super().rank(*given.args[1:], **given.kwargs)
+        return [{**place, "corpus_id": chosen[int(place["corpus_id"])]} for place in ranking]
 
     def cost(self, pairs: Sequence[Any]) -> Cost:
         """What scoring these pairs, or this pair, would cost now; see `TrajectoryScorer.cost`."""
@@ -186,7 +256,7 @@ class ConjureCrossEncoder(CrossEncoder):
         Raises:
             ValueError: something is no pair of texts, or the model's output is not finite.
         """
-        return self.module.divergences(self._read(pairs), show_progress_bar)
+        return self.module.divergences(self._read(pairs), show_progress_bar=show_progress_bar)
 
     def _read(self, pairs: Sequence[Any]) -> list[Pair]:
         """Checked pairs of what is read, as `predict` reads them."""

@@ -68,6 +68,23 @@ class InnerProducts(NamedTuple):
     second: Tensor
     cross: Tensor
 
+    @classmethod
+    def of_rows(cls, rows: Tensor) -> InnerProducts:
+        """Of pairs, from what is known along each of their two texts' trajectories.
+
+        Args:
+            rows: [M, D, S, 4, T], the last but one dimension in the order of these attributes with
+                the trajectory's own text as first. Direction 0 is along text 1's trajectories,
+                direction 1 along text 2's; D is 2, or 1 for the first of them alone.
+
+        Returns:
+            Four tensors [M, D, S, T].
+        """
+        difference, own, other, cross = rows.unbind(3)
+        first = torch.cat([own[:, :1], other[:, 1:]], 1)
+        second = torch.cat([other[:, :1], own[:, 1:]], 1)
+        return cls(difference, first, second, cross)
+
 
 def inner_products(
     first: Tensor, second: Tensor, unconditional: Tensor | None = None

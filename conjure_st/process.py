@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, cast, get_args
@@ -28,7 +28,7 @@ SPACINGS: tuple[str, ...] = get_args(Spacing)
 FORMAT_VERSION = 1
 """Raised when the same settings give different numbers, so that old results are not mixed in."""
 
-_NOT_IN_A_TRAJECTORY = ("weighting", "samples")
+_NOT_IN_A_TRAJECTORY = ("weighting", "samples", "compared_steps")
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"steps": 10, "samples": 5},
@@ -60,6 +60,8 @@ class GenerativeProcess:
         prompt_template: what every text is put into, at its one "{}".
         negative_prompt: the text of the unconditional process.
         timestep_spacing: of the sampler's timesteps. None is the scheduler's own.
+        compared_steps: numbers k of the steps at which two texts are compared, 0 the noisiest.
+            Trajectories end at the last of them. None is every step.
 
     Raises:
         TypeError: a field has the wrong type.
@@ -84,6 +86,7 @@ class GenerativeProcess:
     prompt_template: str = "{}"
     negative_prompt: str = ""
     timestep_spacing: Spacing | None = None
+    compared_steps: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         # Numbers are stored in one type, so that guidance_scale=1 and 1.0 have one fingerprint.
@@ -123,11 +126,28 @@ class GenerativeProcess:
             _one_of("dtype", self.dtype, PRECISIONS)
         if self.timestep_spacing is not None:
             _one_of("timestep_spacing", self.timestep_spacing, SPACINGS)
+        if self.compared_steps is not None:
+            self._check_compared_steps(self.compared_steps)
         if self.prompt_template.count("{}") != 1:
             raise ValueError(
                 f"prompt_template={self.prompt_template!r} must hold exactly one {{}}, where the "
                 'text goes. Pass, for example, "a photo of {}".'
             )
+
+    def _check_compared_steps(self, given: Any) -> None:
+        if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+            raise TypeError(f"compared_steps must be several whole numbers, not {given!r}.")
+        steps = sorted({_whole_number("compared_steps", k) for k in given})
+        if not steps or steps[0] < 0:
+            raise ValueError(
+                f"compared_steps={given!r} must name one step or more, 0 being the first."
+            )
+        if self.weighting == "girsanov":
+            raise ValueError(
+                'weighting="girsanov" is the divergence of whole paths, and compared_steps leaves '
+                'steps out. Pass compared_steps=None, or weighting="uniform" or "score".'
+            )
+        object.__setattr__(self, "compared_steps", tuple(steps))
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> GenerativeProcess:
@@ -191,21 +211,29 @@ class GenerativeProcess:
 
     def fingerprint(self) -> str:
         """64 hexadecimal digits that change whenever any field changes."""
-        return _digest(self.to_dict())
+        return _digest(_settings(self))
 
     def trajectory_fingerprint(self) -> str:
         """As `fingerprint`, without the fields that leave each trajectory as it is.
 
-        Those are `weighting`, which acts on finished trajectories, and `samples`, since sample s
-        is the same trajectory however many others there are.
+        Those are `weighting` and `compared_steps`, which act on finished trajectories, and
+        `samples`, since sample s is the same trajectory however many others there are.
         """
         return _trajectory_fingerprint(self)
 
 
 @lru_cache(maxsize=128)  # every look into a cache asks for it
 def _trajectory_fingerprint(process: GenerativeProcess) -> str:
-    settings = process.to_dict()
+    settings = _settings(process)
     return _digest({k: v for k, v in settings.items() if k not in _NOT_IN_A_TRAJECTORY})
+
+
+def _settings(process: GenerativeProcess) -> dict[str, Any]:
+    """What a fingerprint is of. A field that came later is in it only where it is used."""
+    settings = process.to_dict()
+    if settings["compared_steps"] is None:
+        del settings["compared_steps"]
+    return settings
 
 
 def _digest(settings: Mapping[str, Any]) -> str:

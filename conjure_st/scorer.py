@@ -1,14 +1,15 @@
 """The engine: distinct texts, their cached trajectories, cross passes in full batches, divergences.
 
 The cost is that of distinct texts plus distinct pairs. Each text is encoded alone and its own
-trajectories are sampled once. A pair then costs 2·S·T cross evaluations, each independent of all
-others, so that those of many pairs, steps and samples fill equal batches.
+trajectories are sampled once. A pair then costs 2·S·(T-1) cross evaluations, each independent of
+all others, so that those of many pairs, steps and samples fill equal batches. (It would be 2·S·T,
+but all texts start from the same noise, so that each is known under the other there.)
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -17,15 +18,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from conjure_st.cache import TrajectoryCache
+from conjure_st.crossing import Crossing, Crossings, tiles
 from conjure_st.denoisers import Denoiser
-from conjure_st.divergence import Divergence, InnerProducts, divergences, inner_products, weights
-from conjure_st.states import Block, NotFiniteError, OwnStates
+from conjure_st.divergence import Divergence, InnerProducts, divergences, weights
+from conjure_st.evaluator import Evaluator
+from conjure_st.states import NotFiniteError, OwnStates
 from conjure_st.texts import Pair, check_pairs, check_text
 
 Measure = Literal["jeffreys", "similarity", "forward"]
 
 BLOCK_TEXTS, BLOCK_BYTES = 64, 1 << 30
 """Texts whose states are unrolled at a time: bounds memory whatever the number of pairs."""
+
+FEW_SAMPLES, MOST_SAMPLES = 4, 64
+"""Of `divergences_within`: a standard error from fewer says little; more are not tried."""
 
 
 class Cost(NamedTuple):
@@ -35,7 +41,8 @@ class Cost(NamedTuple):
         texts: distinct ones.
         pairs: distinct ones, in either order; a text with itself costs nothing.
         own: denoiser evaluations (NFE) along trajectories that are not in the cache yet.
-        cross: denoiser evaluations of one text along the other's trajectory.
+        cross: denoiser evaluations of one text along the other's trajectory, of pairs that are
+            not in the cache yet.
     """
 
     texts: int
@@ -54,14 +61,20 @@ class TrajectoryScorer:
 
     Args:
         denoiser: a model under its process.
-        cache: of trajectories; a new one in memory by default.
+        cache: of trajectories and inner products; a new one in memory by default.
         batch_size: rows of one denoiser call; None chooses by device and size of the latents.
             Scores do not depend on it.
         normalise: whether to evaluate the unconditional process too, once per state of each text's
             own trajectory. The similarity c needs it; without it c is NaN.
 
+    Attributes:
+        step_weights: [T] float64, w_k.
+        compared: the steps at which texts are compared.
+        steps: those of them that have any weight.
+
     Raises:
-        ValueError: the process's weighting does not fit its sampler, or batch_size is below 1.
+        ValueError: the process's weighting does not fit its sampler, a step to compare is none of
+            its steps, or batch_size is below 1.
     """
 
     def __init__(
@@ -72,99 +85,128 @@ class TrajectoryScorer:
         batch_size: int | None = None,
         normalise: bool = True,
     ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size={batch_size}: a batch has at least one row.")
         # Refuses a sampler that the weighting does not fit before anything is paid for.
-        self._weights = weights(denoiser.process.weighting, denoiser.schedule)
-        held = TrajectoryCache() if cache is None else cache
-        self.own = OwnStates(denoiser, held, batch_size, unconditional=normalise)
-        self._crossed = 0
+        self.step_weights = weights(denoiser.process.weighting, denoiser.schedule)
+        self.compared = compared_steps(denoiser)
+        # A step of no weight is not worth an evaluation.
+        self.steps = [k for k in self.compared if self.step_weights[k] > 0]
+        self.evaluator = Evaluator(denoiser, batch_size)
+        self.normalise = normalise
+        self.use(TrajectoryCache() if cache is None else cache)
+
+    def use(self, cache: TrajectoryCache) -> None:
+        """Keep trajectories and inner products there from now on."""
+        self.cache = cache
+        self.own = OwnStates(self.evaluator, cache, unconditional=self.normalise)
+        self.crossings = Crossings(self.evaluator, self.own, cache, self.normalise)
 
     @property
     def denoiser(self) -> Denoiser:
         """The model under its process."""
-        return self.own.denoiser
-
-    @property
-    def cache(self) -> TrajectoryCache:
-        """Of trajectories."""
-        return self.own.cache
+        return self.evaluator.denoiser
 
     @property
     def nfe(self) -> int:
         """Denoiser evaluations spent so far, on own trajectories and on cross passes."""
-        return self.own.nfe + self._crossed
+        return self.evaluator.nfe
 
     # What it costs --------------------------------------------------------------------------
 
-    def cost(self, pairs: Sequence[Pair]) -> Cost:
+    def cost(self, pairs: Sequence[Pair], *, samples: int | None = None) -> Cost:
         """What `divergences` would spend on these pairs now, if the cache can hold their texts.
 
         Raises:
             ValueError: something is no pair of strings.
         """
-        return self._cost(_distinct(check_pairs(pairs)))
+        return self._cost(_distinct(check_pairs(pairs)), self._numbers(samples))
 
-    def _cost(self, distinct: list[Pair]) -> Cost:
+    def _cost(self, distinct: list[Pair], samples: range) -> Cost:
         texts = sorted({text for pair in distinct for text in pair})
-        own = self.own.missing_nfe(texts)
-        return Cost(len(texts), len(distinct), own, sum(map(self._crossings, distinct)))
+        if not distinct:
+            return Cost(0, 0, 0, 0)
+        crossings = _both_ways(distinct)
+        missing = self.crossings.missing(self.crossings.held(crossings, samples), self.steps)
+        unknown = missing.flatten(1).any(1).unflatten(0, (-1, 2)).any(1)
+        needed = sorted({t for p, new in zip(distinct, unknown, strict=True) if new for t in p})
+        own = 0
+        if needed:
+            length = 1 + int(missing.any(1).any(0).nonzero().max())
+            own = self.own.missing_nfe(needed, samples, length)
+        cross = missing & ~self.crossings.free(crossings, set(texts))[:, None]
+        return Cost(len(texts), len(distinct), own, int(cross.sum()))
 
     # Scores ---------------------------------------------------------------------------------
 
     def divergences(
-        self, pairs: Sequence[Pair], *, show_progress_bar: bool = False
+        self,
+        pairs: Sequence[Pair],
+        *,
+        samples: int | None = None,
+        show_progress_bar: bool = False,
     ) -> list[Divergence]:
         """The divergence of each pair, in the given order.
 
         Args:
             pairs: M pairs of texts.
+            samples: Monte-Carlo samples of each; None is the process's.
             show_progress_bar: count denoiser evaluations, once it takes longer than two seconds.
 
         Returns:
-            M of them. `nfe` of each is the number of its cross evaluations; those of own
-            trajectories belong to texts, not to pairs, and are counted in the scorer's `nfe`.
+            M of them. `nfe` of each is the number of its cross evaluations when nothing is known;
+            those of own trajectories belong to texts, not to pairs. What is spent in fact is
+            counted in the scorer's `nfe`.
 
         Raises:
             ValueError: something is no pair of strings, or the model's output is not finite (the
                 text or pair is named).
         """
         checked = check_pairs(pairs)
-        if not checked:
-            return []
-        distinct = _distinct(checked)
-        process = self.denoiser.process
-        shape = (len(distinct), 2, len(self.denoiser.schedule), process.samples)
-        products = InnerProducts(*(torch.zeros(shape) for _ in InnerProducts._fields))
-        place = {pair: i for i, pair in enumerate(distinct)}
-        cost = self._cost(distinct)
-        if self.own.nbytes_of(cost.texts) > self.cache.max_bytes:
+        numbers = self._numbers(samples)
+        found = self._divergences(_distinct(checked), numbers, show_progress_bar)
+        return self._in_order(checked, found, numbers)
+
+    def divergences_within(
+        self,
+        pairs: Sequence[Pair],
+        tolerance: float,
+        error: Callable[[Divergence], float],
+        *,
+        show_progress_bar: bool = False,
+    ) -> list[Divergence]:
+        """As `divergences`, with samples added to a pair until its standard error is small enough.
+
+        Begins with the process's samples, 4 at least, and doubles them up to 64 for the pairs
+        that need it. Sample s is the same whoever asks for it, so nothing is evaluated twice.
+
+        Args:
+            pairs: M pairs of texts.
+            tolerance: largest standard error.
+            error: the standard error that is meant, such as that of the similarity.
+            show_progress_bar: as in `divergences`.
+
+        Raises:
+            ValueError: as in `divergences`, and for a tolerance that is not positive.
+        """
+        if not tolerance > 0:
+            raise ValueError(f"tolerance={tolerance} is not positive. Pass, for example, 0.01.")
+        checked = check_pairs(pairs)
+        undecided, most = _distinct(checked), max(MOST_SAMPLES, self.denoiser.process.samples)
+        samples = max(FEW_SAMPLES, self.denoiser.process.samples)
+        found: dict[Pair, Divergence] = {}
+        while True:
+            found |= self._divergences(undecided, range(samples), show_progress_bar)
+            undecided = [pair for pair in undecided if not error(found[pair]) <= tolerance]
+            if not undecided or samples == most:
+                break
+            samples = min(2 * samples, most)
+        if undecided:
+            worst = max(undecided, key=lambda pair: error(found[pair]))
             warnings.warn(
-                f"The trajectories of {cost.texts} texts take "
-                f"{self.own.nbytes_of(cost.texts) / 2**30:.1f} GiB and the cache holds "
-                f"{self.cache.max_bytes / 2**30:.1f}, so some will be sampled again. Pass "
-                "cache=TrajectoryCache(max_bytes=...) if you have the memory.",
+                f"{len(undecided)} of {len(found)} pairs have a standard error above {tolerance} "
+                f"after {most} samples, up to {error(found[worst]):.3g} ({worst!r}).",
                 stacklevel=2,
             )
-        with tqdm(total=cost.nfe, unit=" NFE", delay=2, disable=not show_progress_bar) as bar:
-            for block in _blocks(distinct, self._block_texts):
-                self._cross(block, place, products, bar)
-        # J = 0 and c = 1 of a text with itself, whatever it is: nothing has to be evaluated.
-        one = torch.ones(1, *shape[1:])
-        with_itself = InnerProducts(torch.zeros_like(one), one, one, one)
-        *found, same = divergences(
-            InnerProducts(*map(torch.cat, zip(products, with_itself, strict=True))),
-            self._weights,
-            process.weighting,
-            guidance_scale=process.guidance_scale,
-            nfe=[*(self._crossings(pair) for pair in distinct), 0],
-        )
-        # Each pair is computed in one direction, so that symmetry is exact.
-        by_pair = dict(zip(distinct, found, strict=True))
-        return [
-            same if a == b else by_pair[a, b] if a < b else by_pair[b, a].swapped()
-            for a, b in checked
-        ]
+        return self._in_order(checked, found, range(1))
 
     def distance_matrix(
         self,
@@ -201,79 +243,127 @@ class TrajectoryScorer:
 
     # Passes ---------------------------------------------------------------------------------
 
-    def _cross(
+    def _divergences(
+        self, distinct: list[Pair], samples: range, show_progress_bar: bool
+    ) -> dict[Pair, Divergence]:
+        cost = self._cost(distinct, samples)
+        length = 1 + max(self.compared)
+        needs = self.own.nbytes_of(cost.texts, len(samples), length)
+        if cost.own and needs > self.cache.max_bytes and self.cache.store is None:
+            warnings.warn(
+                f"The trajectories of {cost.texts} texts take {needs / 2**30:.1f} GiB and the "
+                f"cache holds {self.cache.max_bytes / 2**30:.1f}, so some will be sampled again. "
+                "Pass cache=TrajectoryCache(max_bytes=...) if you have the memory, or a folder.",
+                stacklevel=3,
+            )
+        found: dict[Pair, Divergence] = {}
+        with tqdm(total=cost.nfe, unit=" NFE", delay=2, disable=not show_progress_bar) as bar:
+            for tile in tiles(distinct, self._texts_at_once(len(samples))):
+                results = divergences(
+                    self._products(tile, samples, bar),
+                    self.step_weights[self.compared],
+                    self.denoiser.process.weighting,
+                    guidance_scale=self.denoiser.process.guidance_scale,
+                    nfe=[self._crossings_of(pair, samples) for pair in tile],
+                )
+                found.update(zip(tile, results, strict=True))
+        return found
+
+    def _products(self, pairs: list[Pair], samples: range, bar: tqdm[None]) -> InnerProducts:
+        """Four tensors [M, 2, K, S] for the M pairs of one tile and the K steps compared."""
+        rows = self._tile(pairs, samples, self.steps, bar)
+        skipped = [k for k in self.compared if k not in self.steps]
+        rows[..., skipped] = 0.0
+        products = InnerProducts.of_rows(rows[..., self.compared])
+        return InnerProducts(*(p.transpose(2, 3) for p in products))
+
+    def rows(
         self,
-        pairs: list[Pair],
-        place: dict[Pair, int],
-        products: InnerProducts,
-        bar: tqdm[None],
-    ) -> None:
-        """Both directions of the pairs of one block, written into `products`."""
+        pairs: Sequence[Pair],
+        samples: Sequence[int],
+        steps: Sequence[int],
+        bar: tqdm[None] | None = None,
+    ) -> Tensor:
+        """What is known of pairs along both texts' trajectories, once the given steps are.
+
+        Args:
+            pairs: M distinct pairs.
+            samples: numbers of S samples.
+            steps: wanted.
+            bar: of progress.
+
+        Returns:
+            [M, 2, S, 4, T] float32; see `InnerProducts.of_rows`. NaN where nothing is known.
+        """
+        found: dict[Pair, Tensor] = {}
+        for tile in tiles(pairs, self._texts_at_once(len(samples))):
+            found.update(zip(tile, self._tile(tile, samples, steps, bar), strict=True))
+        return torch.stack([found[pair] for pair in pairs])
+
+    def _tile(
+        self,
+        pairs: Sequence[Pair],
+        samples: Sequence[int],
+        steps: Sequence[int],
+        bar: tqdm[None] | None,
+    ) -> Tensor:
+        texts = sorted({text for pair in pairs for text in pair})
         try:
-            block = self.own.unroll(sorted({text for pair in pairs for text in pair}), bar)
+            rows = self.crossings.fill(_both_ways(pairs), samples, steps, texts, bar)
         except NotFiniteError as error:
+            if error.pair is not None:
+                raise
             found_in = next(pair for pair in pairs if error.text in pair)
             raise NotFiniteError(error.text, found_in) from None
-        steps, samples = len(self.denoiser.schedule), self.denoiser.process.samples
-        directions = [(pair, d) for pair in pairs for d in (0, 1)]
-        grid = torch.cartesian_prod(
-            torch.arange(len(directions)), torch.arange(samples), torch.arange(steps)
-        )
-        # Equal batches hold the evaluations alone: what is known already stays out of them.
-        known = torch.tensor([self._free(pair[1 - d]) for pair, d in directions])[grid[:, 0]]
-        along = torch.tensor([block.row[pair[d]] for pair, d in directions])
-        under = torch.tensor([block.row[pair[1 - d]] for pair, d in directions])
-        target = torch.tensor([place[pair] for pair, _ in directions])
-        for rows, evaluate in ((grid[known], False), (grid[~known], True)):
-            for chunk in rows.split(self.own.rows_per_call) if len(rows) else ():
-                i, s, k = chunk.unbind(1)
-                at = (along[i], s, k)
-                own = block.outputs[at]
-                silent = None if block.unconditional is None else block.unconditional[at]
-                if evaluate:
-                    crossed = self._predict(block, at, under[i])
-                    bar.update(len(chunk))
-                    for j in (~crossed.flatten(1).isfinite().all(1)).nonzero()[:1]:
-                        pair, d = directions[int(i[j])]
-                        raise NotFiniteError(pair[1 - d], pair)
-                else:
-                    assert silent is not None
-                    crossed = silent
-                found = inner_products(own, crossed, silent)
-                d = i % 2
-                forwards = InnerProducts(
-                    found.difference,
-                    torch.where(d == 0, found.first, found.second),
-                    torch.where(d == 0, found.second, found.first),
-                    found.cross,
-                )
-                for into, values in zip(products, forwards, strict=True):
-                    into[target[i], d, k, s] = values
+        return rows.unflatten(0, (-1, 2))
 
-    def _predict(self, block: Block, at: tuple[Tensor, ...], under: Tensor) -> Tensor:
-        """Outputs on the CPU at the block's states `at` under the block's texts `under`."""
-        device = self.denoiser.device
-        where = under.to(device)
-        conditioning = {name: tensor[where] for name, tensor in block.conditioning.items()}
-        self._crossed += len(under)
-        return self.denoiser.predict(
-            block.states[at].to(device), at[2].to(device), conditioning
-        ).cpu()
-
-    @property
-    def _block_texts(self) -> int:
+    def _texts_at_once(self, samples: int) -> int:
         # states beside outputs and unconditional outputs
-        per_text = self.own.nbytes_of(1) * 2
+        per_text = self.own.nbytes_of(1, samples, 1 + max(self.compared)) * 2
         return max(2, min(BLOCK_TEXTS, BLOCK_BYTES // per_text))
 
-    def _free(self, text: str) -> bool:
-        """Whether outputs under the text are known along every kept trajectory."""
-        return self.own.keeps_unconditional and self.own.is_silent(text)
+    def _in_order(
+        self, pairs: list[Pair], found: dict[Pair, Divergence], samples: range
+    ) -> list[Divergence]:
+        # Each pair is computed in one direction, so that symmetry is exact.
+        same = self._of_itself(len(samples))
+        return [
+            same if a == b else found[a, b] if a < b else found[b, a].swapped() for a, b in pairs
+        ]
 
-    def _crossings(self, pair: Pair) -> int:
+    def _of_itself(self, samples: int) -> Divergence:
+        """J = 0 and c = 1 of a text with itself, whatever it is: nothing has to be evaluated."""
+        one = torch.ones(1, 2, len(self.compared), samples)
+        products = InnerProducts(torch.zeros_like(one), one, one, one)
+        step_weights = self.step_weights[self.compared]
+        [result] = divergences(products, step_weights, self.denoiser.process.weighting)
+        return result
+
+    def _numbers(self, samples: int | None) -> range:
+        return range(self.denoiser.process.samples if samples is None else samples)
+
+    def _crossings_of(self, pair: Pair, samples: range) -> int:
         """Evaluations of one text along the other's trajectory that a pair takes."""
-        per_direction = len(self.denoiser.schedule) * self.denoiser.process.samples
-        return sum(not self._free(text) for text in pair) * per_direction
+        free = self.crossings.free(_both_ways([pair]), set(pair))
+        return len(samples) * int((~free[:, self.steps]).sum())
+
+
+def compared_steps(denoiser: Denoiser) -> list[int]:
+    """The steps of a denoiser's schedule at which texts are compared.
+
+    Raises:
+        ValueError: the process names a step that the schedule does not have.
+    """
+    steps = len(denoiser.schedule)
+    chosen = denoiser.process.compared_steps
+    if chosen is None:
+        return list(range(steps))
+    if chosen[-1] >= steps:
+        raise ValueError(
+            f"compared_steps={chosen} names step {chosen[-1]}, and this process has the steps 0 "
+            f"to {steps - 1}."
+        )
+    return list(chosen)
 
 
 def _distinct(pairs: Sequence[Pair]) -> list[Pair]:
@@ -281,15 +371,6 @@ def _distinct(pairs: Sequence[Pair]) -> list[Pair]:
     return sorted({(min(a, b), max(a, b)) for a, b in pairs if a != b})
 
 
-def _blocks(pairs: Sequence[Pair], most: int) -> Iterator[list[Pair]]:
-    """Runs of pairs that have at most `most` texts between them."""
-    block: list[Pair] = []
-    texts: set[str] = set()
-    for pair in pairs:
-        if block and len(texts.union(pair)) > most:
-            yield block
-            block, texts = [], set()
-        block.append(pair)
-        texts.update(pair)
-    if block:
-        yield block
+def _both_ways(pairs: Sequence[Pair]) -> list[Crossing]:
+    """Each pair's two crossings: along its first text, along its second."""
+    return [crossing for a, b in pairs for crossing in (Crossing(a, b), Crossing(b, a))]

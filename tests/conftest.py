@@ -3,6 +3,7 @@
 Everything is seeded, so a test's numbers are the same everywhere, and nothing is downloaded.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,9 @@ from transformers import (
     T5Config,
     T5EncoderModel,
 )
+
+# No test reads what another left on disk.
+os.environ["CONJURE_ST_CACHE"] = "off"
 
 torch.set_num_threads(1)
 

@@ -21,6 +21,7 @@ OTHER = {
     "prompt_template": "a photo of {}",
     "negative_prompt": "blurry",
     "timestep_spacing": "trailing",
+    "compared_steps": (1, 2),
 }
 FIELDS = [field.name for field in dataclasses.fields(GenerativeProcess)]
 
@@ -36,7 +37,7 @@ def test_each_field_changes_the_fingerprint(name):
     same_trajectories = (
         changed.trajectory_fingerprint() == GenerativeProcess().trajectory_fingerprint()
     )
-    assert same_trajectories == (name in ("weighting", "samples"))
+    assert same_trajectories == (name in ("weighting", "samples", "compared_steps"))
 
 
 def test_fingerprint_is_stable_between_runs_and_number_types():
@@ -86,6 +87,11 @@ def test_template_keeps_braces_of_the_text():
         ({"prompt_template": "a photo"}, ValueError, "'a photo'"),
         ({"prompt_template": None}, TypeError, "None"),
         ({"scheduler": "DDIM scheduler"}, ValueError, "class name"),
+        ({"compared_steps": 3}, TypeError, "several whole numbers, not 3"),
+        ({"compared_steps": ()}, ValueError, "one step or more"),
+        ({"compared_steps": (-1, 2)}, ValueError, "0 being the first"),
+        ({"compared_steps": (1.5,)}, TypeError, "1.5"),
+        ({"compared_steps": (1,), "weighting": "girsanov"}, ValueError, "whole paths"),
     ],
 )
 def test_bad_settings_are_refused_in_words(settings, error, says):

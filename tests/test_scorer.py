@@ -8,14 +8,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler
 
 from conjure_st.cache import TrajectoryCache, TrajectoryKey
 from conjure_st.denoisers import Denoiser
 from conjure_st.denoisers.gaussian import GaussianDenoiser
 from conjure_st.divergence import Divergence, weights
+from conjure_st.evaluator import Evaluator
 from conjure_st.process import GenerativeProcess, Weighting
 from conjure_st.scorer import BLOCK_TEXTS, TrajectoryScorer
-from conjure_st.trajectory import replay, sample
+from conjure_st.trajectory import Length, replay, sample
 
 TEXTS = ("a cat", "a kitten", "a red car", "the sea at night")
 
@@ -134,14 +136,14 @@ def test_a_cache_too_small_for_anything_changes_cost_and_not_scores() -> None:
     process = GenerativeProcess(steps=3, samples=2)
     pairs = list(itertools.combinations(TEXTS, 2))
     base = numbers(TrajectoryScorer(gaussian(process)).divergences(pairs))
-    scorer = TrajectoryScorer(gaussian(process), cache=TrajectoryCache(0))
+    scorer = TrajectoryScorer(gaussian(process), cache=TrajectoryCache(max_bytes=0))
     with pytest.warns(UserWarning, match="The trajectories of 4 texts take .* will be sampled ag"):
         assert numbers(scorer.divergences(pairs)) == pytest.approx(base, rel=1e-5)
     assert len(scorer.cache) == 0
     spent = scorer.nfe
     with pytest.warns(UserWarning, match="sampled again"):
         scorer.divergences(pairs)
-    assert scorer.nfe == 2 * spent
+    assert scorer.nfe == 2 * spent - process.samples  # o(x_0, no text) is kept all the same
 
 
 def test_symmetry_is_exact_and_the_directions_swap() -> None:
@@ -166,15 +168,67 @@ def test_cost_follows_distinct_texts_and_is_foretold() -> None:
     scorer = TrajectoryScorer(gaussian(process))
     pairs = [*itertools.permutations(TEXTS, 2), ("a cat", "a cat")] * 2
     cost = scorer.cost(pairs)
-    assert cost == (4, 6, 4 * 4 * 3 * 2, 6 * 2 * 4 * 3)
+    # 3 samples of 4 steps under each text, and under none: once for all at the common first state.
+    assert cost == (4, 6, 4 * 3 * (4 + 3) + 3, 6 * 2 * 3 * 3)
     found = scorer.divergences(pairs)
     assert scorer.nfe == cost.nfe
-    assert found[0].nfe == 2 * 4 * 3
-    assert scorer.cost(pairs).own == 0
+    assert found[0].nfe == 2 * 3 * 3
+    assert scorer.cost(pairs) == (4, 6, 0, 0)
     scorer.divergences([("a cat", "a kitten")])
-    assert scorer.nfe == cost.nfe + 2 * 4 * 3
+    assert scorer.nfe == cost.nfe
+    assert scorer.cost(pairs, samples=5) == (4, 6, 4 * 2 * (4 + 3) + 2, 6 * 2 * 2 * 3)
     unnormalised = TrajectoryScorer(gaussian(process), normalise=False)
     assert unnormalised.cost(pairs).own == 4 * 4 * 3
+
+
+def test_what_a_plainer_score_has_paid_for_is_gone_on_with() -> None:
+    process = GenerativeProcess(steps=4, samples=3)
+    pairs = list(itertools.combinations(TEXTS, 2))
+    cache = TrajectoryCache()
+    plain = TrajectoryScorer(gaussian(process), cache=cache, normalise=False)
+    plain.divergences(pairs)
+    normalised = TrajectoryScorer(gaussian(process), cache=cache)
+    # The unconditional outputs along the same trajectories, and the inner products with them.
+    assert normalised.cost(pairs) == (4, 6, 4 * 3 * 3 + 3, 6 * 2 * 3 * 3)
+    found = normalised.divergences(pairs)
+    assert normalised.nfe == 4 * 3 * 3 + 3 + 6 * 2 * 3 * 3
+    fresh = TrajectoryScorer(gaussian(process)).divergences(pairs)
+    assert numbers(found) == pytest.approx(numbers(fresh), rel=1e-5)
+    assert plain.cost(pairs).nfe == 0
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_compared_steps_end_the_trajectory_and_are_gone_on_from(guidance: float) -> None:
+    whole = GenerativeProcess(steps=5, samples=2, guidance_scale=guidance)
+    pairs = [("a cat", "a kitten"), ("a cat", "a red car")]
+    reference = TrajectoryScorer(gaussian(whole)).divergences(pairs)
+    some = whole.replace(compared_steps=(1, 2))
+    cache = TrajectoryCache()
+    scorer = TrajectoryScorer(gaussian(some), cache=cache)
+    cost = scorer.cost(pairs)
+    assert cost == (3, 2, 3 * 2 * (3 + 2) + 2, 2 * 2 * 2 * 2)
+    found = scorer.divergences(pairs)
+    assert scorer.nfe == cost.nfe
+    for d, all_steps in zip(found, reference, strict=True):
+        assert d.terms == pytest.approx(all_steps.terms[:, 1:3], rel=1e-5)
+        assert d.jeffreys == pytest.approx(all_steps.terms[:, 1:3].mean(), rel=1e-5)
+    longer = TrajectoryScorer(gaussian(whole), cache=cache)
+    # Two more steps of each; and the cells of steps 0, 3 and 4, of which 0 is free.
+    assert longer.cost(pairs) == (3, 2, 3 * 2 * (2 + 2), 2 * 2 * 2 * 2)
+    assert numbers(longer.divergences(pairs)) == pytest.approx(numbers(reference), rel=1e-5)
+    with pytest.raises(ValueError, match=r"names step 7, and this process has the steps 0 to 4"):
+        TrajectoryScorer(gaussian(whole.replace(compared_steps=[7])))
+
+
+def test_a_step_of_no_weight_is_not_evaluated() -> None:
+    process = GenerativeProcess(steps=4, samples=1, weighting="girsanov")
+    known = gaussian(process)
+    last_step_adds_no_noise = DDIMScheduler(clip_sample=False, set_alpha_to_one=True)
+    denoiser = GaussianDenoiser(known._means, known._variances, process, last_step_adds_no_noise)
+    scorer = TrajectoryScorer(denoiser)
+    [found] = scorer.divergences([("a cat", "a kitten")])
+    assert found.nfe == 2 * 2
+    assert not found.terms[:, -1].any()
 
 
 def test_the_network_is_called_in_full_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,9 +246,9 @@ def test_the_network_is_called_in_full_batches(monkeypatch: pytest.MonkeyPatch) 
     own = scorer.cost(pairs).own
     scorer.divergences(pairs)
     assert sum(sizes) == scorer.nfe
-    cross = sizes[-15:]
+    cross = sizes[-11:]
     assert sum(cross) == scorer.nfe - own
-    assert cross == [10] * 14 + [4]
+    assert cross == [10] * 10 + [8]
 
 
 def test_more_texts_than_a_block_holds() -> None:
@@ -203,9 +257,7 @@ def test_more_texts_than_a_block_holds() -> None:
     scorer = TrajectoryScorer(gaussian(process, texts))
     matrix = scorer.distance_matrix(texts)
     assert np.array_equal(matrix, matrix.T) and not matrix.diagonal().any()
-    assert scorer.nfe == scorer.denoiser.process.steps * (
-        2 * len(texts) + math.comb(len(texts), 2) * 2
-    )
+    assert scorer.nfe == (2 + 1) * len(texts) + 1 + math.comb(len(texts), 2) * 2 * 1
     alone = TrajectoryScorer(gaussian(process, texts)).divergences([(texts[3], texts[-1])])
     assert matrix[3, -1] == pytest.approx(alone[0].jeffreys, rel=1e-5)
 
@@ -228,14 +280,15 @@ def test_the_unconditional_text_says_nothing() -> None:
         found = scorer.divergences([("a cat", "  "), ("a cat", "a kitten")])
     assert found[0].similarity == 0.0
     assert found[0].jeffreys > 0
-    assert found[0].nfe == 3 * 2  # the cat under nothing is known from its own pass
+    assert found[0].nfe == 2 * 2  # the cat under nothing is known from its own pass
 
 
 def test_noise_is_common_to_all_texts_and_new_for_each_sample() -> None:
     denoiser = gaussian(GenerativeProcess(steps=2, samples=2))
     assert torch.equal(denoiser.initial_noise([1, 0])[1], denoiser.initial_noise([0])[0])
-    rows = sample(denoiser, denoiser.encode(TEXTS[:2]), [1, 1], unconditional=None)
-    first = replay(denoiser, rows, [1, 1])[:, 0]
+    evaluator = Evaluator(denoiser)
+    rows = sample(evaluator, evaluator.encode(TEXTS[:2]), [1, 1], Length(2))
+    first = replay(denoiser, rows, [1, 1], 1)[:, 0]
     assert torch.equal(first[0], first[1])
     scorer = TrajectoryScorer(denoiser)
     [found] = scorer.divergences([("a cat", "a red car")])
@@ -295,14 +348,15 @@ def test_keys_differ_with_everything_that_changes_a_trajectory() -> None:
 def test_the_cache_drops_the_least_recently_used() -> None:
     denoiser = gaussian(GenerativeProcess(steps=2, samples=1))
     keys = [TrajectoryKey.of(denoiser, text, 0) for text in TEXTS]
-    rows = sample(denoiser, denoiser.encode(TEXTS), [0] * 4, unconditional=None)
-    cache = TrajectoryCache(3 * rows[0].nbytes)
+    evaluator = Evaluator(denoiser)
+    rows = sample(evaluator, evaluator.encode(TEXTS), [0] * 4, Length(2))
+    cache = TrajectoryCache(max_bytes=3 * rows[0].nbytes)
     for key, row in zip(keys[:3], rows, strict=False):
         cache.put(key, row)
     assert cache.get(keys[0]) is rows[0]  # so that the second is now the oldest
-    assert cache.peek(keys[1]) is rows[1]  # which is no use
+    assert cache.lengths(keys[1:2]) == [(2, 0)]  # which is no use
     cache.put(keys[3], rows[3])
-    assert [cache.peek(key) is not None for key in keys] == [True, False, True, True]
+    assert cache.lengths(keys) == [(2, 0), (0, 0), (2, 0), (2, 0)]
     assert cache.nbytes == 3 * rows[0].nbytes and len(cache) == 3
     assert cache.get(keys[1]) is None
     assert (cache.hits, cache.misses) == (1, 1)

@@ -28,7 +28,10 @@ class PixArtDenoiser(PipelineDenoiser):
         return {"encoder_hidden_states": embeds, "encoder_attention_mask": mask}
 
     def _network(self, seen: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        embeds = conditioning["encoder_hidden_states"]
+        mask = conditioning["encoder_attention_mask"]
+        # No token behind the batch's longest text is attended to: it need not be there.
+        longest = max(1, int(mask.sum(1).max()))
+        mask, embeds = mask[:, :longest], conditioning["encoder_hidden_states"][:, :longest]
         sizes: dict[str, Tensor | None] = {"resolution": None, "aspect_ratio": None}
         if self.network.use_additional_conditions:
             height, width = self.pixels
@@ -39,7 +42,7 @@ class PixArtDenoiser(PipelineDenoiser):
         output: Tensor = self.network(
             seen.to(self.dtype),
             encoder_hidden_states=embeds,
-            encoder_attention_mask=conditioning["encoder_attention_mask"],
+            encoder_attention_mask=mask,
             timestep=timesteps,
             added_cond_kwargs=sizes,
             return_dict=False,

@@ -1,0 +1,147 @@
+"""Early stopping: a race finds what scoring everything finds, for less; tolerance adds samples."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from test_scorer import gaussian
+
+from conjure_st import ConjureCrossEncoder, GenerativeProcess
+from conjure_st.race import rounds, survivors
+from conjure_st.scorer import FEW_SAMPLES, TrajectoryScorer
+
+PROCESS = GenerativeProcess(steps=5, samples=4)
+DOCUMENTS = tuple(f"document {i}" for i in range(60))
+QUERY = "the query"
+
+
+def model(
+    process: GenerativeProcess = PROCESS, similarity: str = "normalised"
+) -> ConjureCrossEncoder:
+    return ConjureCrossEncoder(gaussian(process, (QUERY, *DOCUMENTS)), similarity=similarity)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("similarity", ["normalised", "jeffreys"])
+def test_a_race_finds_the_best_for_less_and_scores_them_exactly(similarity: str) -> None:
+    exact, raced = model(similarity=similarity), model(similarity=similarity)
+    reference = exact.rank(QUERY, DOCUMENTS)
+    found = raced.rank(QUERY, DOCUMENTS, top_k=5, strategy="race", return_documents=True)
+    scores = {place["corpus_id"]: place["score"] for place in reference}
+    best = {place["corpus_id"] for place in reference[:5]}
+    assert len(found) == 5
+    assert len(best & {place["corpus_id"] for place in found}) >= 4
+    for place in found:
+        assert place["score"] == pytest.approx(scores[place["corpus_id"]], rel=1e-5)
+        assert place["text"] == DOCUMENTS[place["corpus_id"]]
+    ordered = [place["score"] for place in found]
+    assert ordered == sorted(ordered, reverse=True)
+    assert raced.scorer.nfe < exact.scorer.nfe / 2
+
+
+def test_the_first_round_costs_one_evaluation_per_document() -> None:
+    scorer = TrajectoryScorer(gaussian(PROCESS, (QUERY, *DOCUMENTS)))
+    survivors(scorer, QUERY, DOCUMENTS, top_k=20)
+    assert [turn.keep for turn in rounds(60, 20)] == [30]
+    own = 1 + 5 + 4  # the query's first sample: o(x_0, no text), five steps, four under no text
+    assert scorer.nfe == own + 60
+    # Nothing of it is paid for again when the exact scores come.
+    pairs = [(QUERY, text) for text in DOCUMENTS]
+    fresh = TrajectoryScorer(gaussian(PROCESS, (QUERY, *DOCUMENTS)))
+    assert scorer.cost(pairs).nfe == fresh.cost(pairs).nfe - own - 60
+
+
+def test_few_documents_are_all_scored() -> None:
+    exact, raced = model(), model()
+    few = DOCUMENTS[:6]
+    assert raced.rank(QUERY, few, top_k=3, strategy="race") == exact.rank(QUERY, few, top_k=3)
+    assert raced.rank(QUERY, [], top_k=3, strategy="race") == []
+
+
+def test_the_query_among_the_documents_wins_and_copies_stay_together() -> None:
+    documents = [*DOCUMENTS, QUERY, DOCUMENTS[0], DOCUMENTS[0]]
+    scorer = TrajectoryScorer(gaussian(PROCESS, (QUERY, *DOCUMENTS)))
+    alive = survivors(scorer, QUERY, documents, top_k=3)
+    assert alive[0] == QUERY and len(alive) == len(set(alive))
+    found = model().rank(QUERY, documents, top_k=3, strategy="race")
+    assert found[0] == {"corpus_id": 60, "score": 1.0}
+
+
+def test_a_silent_document_is_no_obstacle() -> None:
+    with pytest.warns(UserWarning, match="An empty text is scored as"):
+        found = model().rank(QUERY, [*DOCUMENTS, ""], top_k=61, strategy="race")
+    assert {"corpus_id": 60, "score": 0.5} in found
+    raced = model()
+    with pytest.warns(UserWarning, match="An empty text is scored as"):
+        assert len(raced.rank(QUERY, [*DOCUMENTS, ""], top_k=3, strategy="race")) == 3
+
+
+def test_a_race_puts_the_prompt_where_rank_puts_it() -> None:
+    texts = ("say: the query", *DOCUMENTS)
+    prompted = ConjureCrossEncoder(gaussian(PROCESS, texts))
+    found = prompted.rank(QUERY, DOCUMENTS, top_k=3, prompt="say: ", strategy="race")
+    assert len(found) == 3
+
+
+def test_what_a_race_cannot_do_is_refused_with_a_sentence() -> None:
+    with pytest.raises(ValueError, match=r"strategy='quick' is unknown. Pass one of"):
+        model().rank(QUERY, DOCUMENTS, strategy="quick")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="looks for the best top_k documents"):
+        model().rank(QUERY, DOCUMENTS, strategy="race")
+
+
+# Tolerance ------------------------------------------------------------------------------------
+
+PAIRS = [(DOCUMENTS[i], DOCUMENTS[i + 1]) for i in range(6)]
+
+
+def test_samples_are_added_until_the_error_is_small_enough() -> None:
+    precise = model()
+    tolerance = 0.01
+    scores = precise.predict(PAIRS, tolerance=tolerance)
+    samples = [
+        next(
+            n
+            for n in (4, 8, 16, 32, 64)
+            if precise.scorer.divergences([pair], samples=n)[0].similarity_error / 2 <= tolerance
+        )
+        for pair in PAIRS
+    ]
+    assert len(set(samples)) > 1  # else it might as well be the same number for all
+    expected = [
+        precise.scorer.divergences([pair], samples=n)[0].similarity
+        for pair, n in zip(PAIRS, samples, strict=True)
+    ]
+    assert scores == pytest.approx([(1 + c) / 2 for c in expected], abs=1e-6)
+    frugal = model()
+    frugal.predict(PAIRS, tolerance=tolerance)
+    assert (
+        frugal.scorer.nfe < frugal.scorer.cost(PAIRS, samples=max(samples)).nfe + frugal.scorer.nfe
+    )
+    assert frugal.scorer.nfe < model().scorer.cost(PAIRS, samples=max(samples)).nfe
+
+
+def test_a_loose_tolerance_costs_the_fewest_samples() -> None:
+    loose = model(PROCESS.replace(samples=1))
+    loose.predict(PAIRS, tolerance=10.0)
+    assert loose.scorer.nfe == model().scorer.cost(PAIRS, samples=FEW_SAMPLES).nfe
+
+
+def test_a_tolerance_that_cannot_be_met_is_said() -> None:
+    raw = model(GenerativeProcess(steps=2, samples=1), similarity="jeffreys")
+    with pytest.warns(
+        UserWarning, match=r"1 of 1 pairs have a standard error above 1e-09 after 64"
+    ):
+        [score] = raw.predict(PAIRS[:1], tolerance=1e-9)
+    [d] = raw.scorer.divergences(PAIRS[:1], samples=64)
+    assert score == pytest.approx(-d.jeffreys)
+    with pytest.raises(ValueError, match="tolerance=0 is not positive"):
+        raw.predict(PAIRS, tolerance=0)
+
+
+def test_a_text_with_itself_needs_no_samples() -> None:
+    exact = model()
+    assert exact.predict([(QUERY, QUERY)], tolerance=1e-12) == [1.0]
+    assert exact.scorer.nfe == 0
+    assert math.isclose(np.mean(exact.predict([(QUERY, QUERY)] * 2)), 1.0)
