@@ -245,7 +245,8 @@ def test_learned_variance_is_left_out():
         added_cond_kwargs={"resolution": None, "aspect_ratio": None},
     )[0]  # fmt: skip
     assert whole.shape[1] == 8
-    assert torch.allclose(denoiser.predict(x, torch.tensor([0]), text), whole[:, :4])
+    # To rounding: the denoiser leaves padding out, which the attention mask hides from the whole.
+    assert torch.allclose(denoiser.predict(x, torch.tensor([0]), text), whole[:, :4], atol=1e-6)
 
 
 def test_picture_size():
