@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "ConjureCrossEncoder": "cross_encoder",
+    "ConjureSentenceTransformer": "sentence_transformer",
     "Divergence": "divergence",
     "GenerativeProcess": "process",
     "TrajectoryCache": "cache",
@@ -22,6 +23,7 @@ _WHERE = {
 }
 __all__ = [
     "ConjureCrossEncoder",
+    "ConjureSentenceTransformer",
     "Divergence",
     "GenerativeProcess",
     "TrajectoryCache",
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from conjure_st.divergence import Divergence
     from conjure_st.process import GenerativeProcess
     from conjure_st.scorer import TrajectoryScorer
+    from conjure_st.sentence_transformer import ConjureSentenceTransformer
 
 
 def __getattr__(name: str) -> Any:

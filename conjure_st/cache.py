@@ -18,7 +18,7 @@ from torch import Tensor
 
 from conjure_st.denoisers import Denoiser
 from conjure_st.store import Store, default_folder
-from conjure_st.trajectory import Length, Trajectory
+from conjure_st.trajectory import Known, Trajectory
 
 ROWS = 1 << 18
 """Rows held in memory; some 100 MB of ten-step inner products."""
@@ -102,7 +102,7 @@ class TrajectoryCache:
         if found is None and self.store is not None:
             tensors = self.store.get(key.digest())
             if tensors is not None:
-                found = Trajectory(**tensors)
+                found = Trajectory.of_tensors(tensors)
                 self._hold(key, found)
         with self._lock:
             self.hits += found is not None
@@ -116,16 +116,15 @@ class TrajectoryCache:
             about = {name: str(value) for name, value in key._asdict().items()}
             self.store.put(key.digest(), trajectory.tensors(), about)
 
-    def lengths(self, keys: Sequence[TrajectoryKey]) -> list[Length]:
+    def known(self, keys: Sequence[TrajectoryKey]) -> list[Known]:
         """How much of each trajectory `get` would find, without reading it or counting a use."""
         held = {key: self._held.get(key) for key in keys}
-        known = {key: found.length for key, found in held.items() if found is not None}
+        known = {key: found.known for key, found in held.items() if found is not None}
         rest = {key.digest(): key for key in keys if key not in known}
         if self.store is not None and rest:
             for digest, shapes in self.store.shapes(list(rest)).items():
-                steps = {name: shape[0] for name, shape in shapes.items()}
-                known[rest[digest]] = Length(**steps)
-        return [known.get(key, Length()) for key in keys]
+                known[rest[digest]] = Known.of_shapes(shapes)
+        return [known.get(key, Known()) for key in keys]
 
     # Rows -----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""conjure-st on the command line: score a pair, rank documents, list models.
+"""conjure-st on the command line: score a pair, rank documents, list models, mind the cache.
 
 Results go to stdout, everything else (cost, progress, warnings, errors) to stderr. torch is
 imported inside the commands, so that --help and completion answer at once.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from conjure_st import __version__
+from conjure_st.cli_cache import cache
 from conjure_st.options import load, options
 from conjure_st.table import counted, models_table, ranking_table, score_table
 from conjure_st.terminal import hush, sentences, show
@@ -36,13 +37,14 @@ _NOTES = "\n\n".join(
             'conjure-st score "a dog on a beach" "a puppy near the sea"',
             'conjure-st rank "a red car" documents.txt --top-k 5',
             "conjure-st models",
+            "conjure-st cache info",
         ),
         "The result goes to the standard output; cost, progress, warnings and errors go to the "
         "standard error.",
         _lines(
             "Exit status",
             "0    done",
-            "1    the model cannot be had or used, or its output is not finite",
+            "1    the model cannot be had or used, an output is not finite, the cache is damaged",
             "2    wrong usage: an option, a text or FILE",
             "130  interrupted",
         ),
@@ -92,7 +94,7 @@ def score(text1: str, text2: str, as_json: bool, quiet: bool, **settings: Any) -
     """
     with sentences(quiet):
         model = load(quiet, settings)
-        [d] = _divergences(model, [(text1, text2)], quiet)
+        [d] = _divergences(model, [(text1, text2)], quiet, settings["tolerance"])
         value, error = _score(d, model)
         measured = {
             "score": (value, error),
@@ -116,23 +118,41 @@ def score(text1: str, text2: str, as_json: bool, quiet: bool, **settings: Any) -
         'conjure-st rank "a red car" documents.txt --top-k 5',
         'cat captions.txt | conjure-st rank "a dog in the snow" - --json',
         'conjure-st rank "a red car" documents.txt --preset fast',
+        'conjure-st rank "a red car" documents.txt --top-k 10 --race',
     )
 )
 @click.argument("query", callback=_text)
 @click.argument("file", type=click.File("rb"))
 @click.option("--top-k", type=click.IntRange(min=1), help="Print the best N only.", metavar="N")
+@click.option(
+    "--race", is_flag=True, help="Drop hopeless documents early; the rest is scored exactly. Needs "
+    "--top-k, and may miss a document that belongs among them.",
+)  # fmt: skip
 @options
 def rank(
-    query: str, file: BinaryIO, top_k: int | None, as_json: bool, quiet: bool, **settings: Any
+    query: str,
+    file: BinaryIO,
+    top_k: int | None,
+    race: bool,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
 ) -> None:
     """Order the lines of FILE by their similarity to QUERY.
 
     FILE has one document per line, in UTF-8; "-" is the standard input. Blank lines are skipped.
     """
     with sentences(quiet):
+        if race and top_k is None:
+            raise click.UsageError("--race looks for the best --top-k documents. Pass --top-k.")
         documents = _documents(file)
         model = load(quiet, settings)
-        found = _divergences(model, [(query, text) for _, text in documents], quiet)
+        if race and top_k is not None:
+            texts = [text for _, text in documents]
+            chosen = model.shortlist(query, texts, top_k, show_progress_bar=not quiet)
+            documents = [documents[i] for i in chosen]
+        pairs = [(query, text) for _, text in documents]
+        found = _divergences(model, pairs, quiet, settings["tolerance"])
         scores = [_score(d, model) for d in found]
         order = sorted(range(len(scores)), key=lambda i: -scores[i][0])[:top_k]
         results = [
@@ -173,6 +193,9 @@ def models(as_json: bool) -> None:
         show(document if as_json else models_table(document))
 
 
+main.add_command(cache)
+
+
 def _documents(file: BinaryIO) -> list[tuple[int, str]]:
     """Line numbers and texts of the lines that are not blank."""
     name = getattr(file, "name", "standard input")
@@ -197,7 +220,10 @@ def _documents(file: BinaryIO) -> list[tuple[int, str]]:
 
 
 def _divergences(
-    model: ConjureCrossEncoder, pairs: list[tuple[str, str]], quiet: bool
+    model: ConjureCrossEncoder,
+    pairs: list[tuple[str, str]],
+    quiet: bool,
+    tolerance: float | None,
 ) -> list[Divergence]:
     cost = model.cost(pairs)
     if cost.nfe >= LONG and not quiet:
@@ -206,14 +232,15 @@ def _divergences(
             f"{cost.nfe:,} denoiser evaluations (NFE)",
             err=True,
         )
-    return model.divergence(pairs, show_progress_bar=not quiet)
+    return model.divergence(pairs, tolerance=tolerance, show_progress_bar=not quiet)
 
 
 def _score(d: Divergence, model: ConjureCrossEncoder) -> tuple[float, float]:
     """What the model scores by, and its standard error."""
+    error = model.module.standard_error(d)
     if model.module.similarity == "normalised":
-        return (1 + d.similarity) / 2, d.similarity_error / 2
-    return 0.0 - d.jeffreys, d.jeffreys_error  # not -0.0 for a text with itself
+        return (1 + d.similarity) / 2, error
+    return 0.0 - d.jeffreys, error  # not -0.0 for a text with itself
 
 
 def _known(value: float) -> float | None:

@@ -215,25 +215,50 @@ class ConjureCrossEncoder(CrossEncoder):
         if top_k is None:
             raise ValueError('strategy="race" looks for the best top_k documents. Pass top_k=….')
         prompt = self._resolve_prompt(asked["prompt"], asked["prompt_name"])
-        module = self.module
-        pairs = module.pairs([(asked["query"], document) for document in documents], prompt)
-        if not pairs:
-            return []
-        module.follow_networks()
-        alive = set(
-            survivors(
-                self.scorer,
-                pairs[0][0],
-                [document for _, document in pairs],
-                top_k,
-                normalised=module.similarity == "normalised",
-                show_progress_bar=bool(asked["show_progress_bar"]),
-            )
-        )
-        chosen = [i for i, (_, document) in enumerate(pairs) if document in alive]
+        pairs = self.module.pairs([(asked["query"], document) for document in documents], prompt)
+        chosen = self._shortlist(pairs, top_k, bool(asked["show_progress_bar"]))
         asked["documents"] = [documents[i] for i in chosen]
         ranking = super().rank(*given.args[1:], **given.kwargs)
         return [{**place, "corpus_id": chosen[int(place["corpus_id"])]} for place in ranking]
+
+    def shortlist(
+        self,
+        query: str,
+        documents: Sequence[str],
+        top_k: int,
+        *,
+        show_progress_bar: bool = False,
+    ) -> list[int]:
+        """The race of `rank` alone: numbers of the documents that may be among the top_k best.
+
+        Args:
+            query: the text to compare with.
+            documents: N texts.
+            top_k: how many are wanted.
+            show_progress_bar: count denoiser evaluations.
+
+        Returns:
+            Some 1.4·top_k + 2 numbers below N, or more where documents are alike; ascending.
+
+        Raises:
+            ValueError: something is no text, or the model's output is not finite.
+        """
+        pairs = self._read([(query, document) for document in documents])
+        return self._shortlist(pairs, top_k, show_progress_bar)
+
+    def _shortlist(self, pairs: list[Pair], top_k: int, show_progress_bar: bool) -> list[int]:
+        if not pairs:
+            return []
+        self.module.follow_networks()
+        alive = survivors(
+            self.scorer,
+            pairs[0][0],
+            [document for _, document in pairs],
+            top_k,
+            normalised=self.module.similarity == "normalised",
+            show_progress_bar=show_progress_bar,
+        )
+        return [i for i, (_, document) in enumerate(pairs) if document in set(alive)]
 
     def cost(self, pairs: Sequence[Any]) -> Cost:
         """What scoring these pairs, or this pair, would cost now; see `TrajectoryScorer.cost`."""
@@ -241,12 +266,17 @@ class ConjureCrossEncoder(CrossEncoder):
         return self.scorer.cost(self._read(pairs))
 
     def divergence(
-        self, pairs: Sequence[Any], *, show_progress_bar: bool = False
+        self,
+        pairs: Sequence[Any],
+        *,
+        tolerance: float | None = None,
+        show_progress_bar: bool = False,
     ) -> list[Divergence]:
         """Everything about each pair: Jeffreys, both KLs, similarity, errors, steps and samples.
 
         Args:
             pairs: M pairs of texts, or one pair.
+            tolerance: as of `predict`.
             show_progress_bar: count denoiser evaluations.
 
         Returns:
@@ -256,7 +286,7 @@ class ConjureCrossEncoder(CrossEncoder):
         Raises:
             ValueError: something is no pair of texts, or the model's output is not finite.
         """
-        return self.module.divergences(self._read(pairs), show_progress_bar=show_progress_bar)
+        return self.module.divergences(self._read(pairs), tolerance, show_progress_bar)
 
     def _read(self, pairs: Sequence[Any]) -> list[Pair]:
         """Checked pairs of what is read, as `predict` reads them."""

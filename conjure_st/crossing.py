@@ -114,10 +114,10 @@ class Crossings:
         missing = self.missing(rows, steps)
         if not bool(missing.any()):
             return rows
-        length = 1 + int(missing.any(1).any(0).nonzero().max())
+        new = missing.any(1).any(0).nonzero().flatten().tolist()
         used = missing.any(2).any(1)
         needed = {t for c, use in zip(crossings, used, strict=True) if use for t in c}
-        block = self.own.unroll([t for t in texts if t in needed], samples, length, bar)
+        block = self.own.unroll([t for t in texts if t in needed], samples, new, bar)
         free = missing & self.free(crossings, set(block.row))[:, None]
         for cells in self._batches(free):
             self._put(rows, cells, crossings, block, self._known(cells, crossings, block))

@@ -6,39 +6,32 @@ of a CrossEncoder expects gives (1+c)/2 in [0, 1]; with the raw Jeffreys diverge
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
-from sentence_transformers.base.modules import InputModule
-from torch import nn
 
 from conjure_st.cache import TrajectoryCache
-from conjure_st.denoisers import Denoiser, load
 from conjure_st.divergence import Divergence
 from conjure_st.process import GenerativeProcess
 from conjure_st.scorer import TrajectoryScorer
+from conjure_st.text_module import TextModule
 from conjure_st.texts import Pair, check_pairs
 
 Similarity = Literal["normalised", "jeffreys"]
 
 LARGEST_LOGIT = 20.0
 """sigmoid(20) is 1 in float32, and nothing is infinite."""
-PIPELINE_FOLDER = "pipeline"
-"""Where a saved module keeps a model that has no name on the hub."""
 
 
-class ConjureModule(InputModule):
+class ConjureModule(TextModule):
     """Pairs of texts to logits, for use inside a sentence-transformers CrossEncoder.
 
     Args:
         model: what `conjure_st.denoisers.load` takes, or a denoiser.
         process: settings; a dict of them is what a saved folder has.
         similarity: "normalised" (c) or "jeffreys" (-J, the paper's raw score).
-        cache: of trajectories; a new one in memory by default.
+        cache: of trajectories; None is the user's own, on disk.
         evaluation_batch_size: rows of one denoiser call; None chooses by device.
         loading: further arguments of `conjure_st.denoisers.load`.
 
@@ -46,7 +39,7 @@ class ConjureModule(InputModule):
         ValueError: an unknown similarity, and whatever loading raises.
     """
 
-    save_in_root = True
+    forward_kwargs = {"tolerance", "show_evaluations"}  # noqa: RUF012  # as the base class has it
 
     def __init__(
         self,
@@ -58,97 +51,18 @@ class ConjureModule(InputModule):
         evaluation_batch_size: int | None = None,
         **loading: Any,
     ) -> None:
-        super().__init__()
         if similarity not in get_args(Similarity):
             raise ValueError(
                 f"similarity={similarity!r} is unknown. Pass one of {get_args(Similarity)}."
             )
-        if isinstance(process, dict):
-            process = GenerativeProcess.from_dict(process)
-        if isinstance(model, Denoiser):
-            if process is not None and process != model.process:
-                raise ValueError(
-                    "A denoiser has a process of its own, and another one was passed. Make the "
-                    "denoiser with that process."
-                )
-            denoiser = model
-        else:
-            denoiser = load(model, process, **loading)
-        # A folder or a file has no name that means the same elsewhere.
-        named = isinstance(model, str) and not Path(model).expanduser().exists()
-        self.saved_name: str | None = model if named else None
-        self.revision: str | None = loading.get("revision")
-        if self.saved_name is not None and "@" in denoiser.identity:
-            # The commit that the hub resolved the name to, so that a pointer stays what it was.
-            self.revision = denoiser.identity.rpartition("@")[2].partition("+")[0]
-        self.variant: str | None = loading.get("variant")
+        super().__init__(model, process, **loading)
         self.similarity: Similarity = similarity
         self.scorer = TrajectoryScorer(
-            denoiser,
-            cache=cache,
+            self.denoiser,
+            cache=TrajectoryCache.default() if cache is None else cache,
             batch_size=evaluation_batch_size,
             normalise=similarity == "normalised",
         )
-        # Registered, so that .to(), .parameters() and shared memory find the networks.
-        self.networks = nn.ModuleDict(
-            {
-                name: part
-                for name, part in getattr(self.pipeline, "components", {}).items()
-                if isinstance(part, nn.Module) and name != "vae"
-            }
-        )
-        self._shorter: int | None = None
-        self._warned_of_length = False
-
-    # Texts ----------------------------------------------------------------------------------
-
-    @property
-    def pipeline(self) -> Any:
-        """The diffusers pipeline; None for a denoiser that has none."""
-        return getattr(self.scorer.denoiser, "pipeline", None)
-
-    @property
-    def tokenizer(self) -> Any:  # type: ignore[override]  # the pipeline's, not to be exchanged
-        """The text encoder's tokenizer (the first, if there are several)."""
-        return getattr(self.pipeline, "tokenizer", None)
-
-    @property
-    def token_limit(self) -> int | None:
-        """Tokens that the text encoder reads, its special ones included; None is no limit."""
-        return getattr(self.scorer.denoiser, "token_limit", None)
-
-    @property
-    def max_seq_length(self) -> int | None:
-        """Tokens of a text that are read. Setting it cannot exceed the text encoder's limit."""
-        return self._shorter or self.token_limit
-
-    @max_seq_length.setter
-    def max_seq_length(self, value: int | None) -> None:
-        if value is not None and value < 1:
-            raise ValueError(f"max_seq_length={value}: at least one token must be read.")
-        limit = self.token_limit
-        self._shorter = None if value is None or limit is None or value >= limit else value
-
-    def read(self, text: str) -> str:
-        """The part of a text that is scored; warns, once, if the encoder's limit cuts it off."""
-        limit = self.token_limit
-        if limit is None:
-            return text
-        count: Callable[[str], int] = self.scorer.denoiser.token_count  # type: ignore[attr-defined]
-        tokens = count(text)
-        if self._shorter is not None and tokens > self._shorter:
-            words = text.split()
-            while len(words) > 1 and count(" ".join(words)) > self._shorter:
-                words.pop()
-            return " ".join(words)
-        if tokens > limit and not self._warned_of_length:
-            self._warned_of_length = True
-            warnings.warn(
-                f"A text has {tokens} tokens and this model's text encoder reads {limit}: the "
-                f"rest of it does not count ({text[:40]!r}…). Further ones are not reported.",
-                stacklevel=2,
-            )
-        return text
 
     def pairs(self, inputs: Any, prompt: str | None = None) -> list[Pair]:
         """Inputs as checked pairs of what is read; a prompt goes before the first text."""
@@ -157,133 +71,62 @@ class ConjureModule(InputModule):
             for first, second in check_pairs(inputs)
         ]
 
-    # sentence-transformers ------------------------------------------------------------------
-
     def preprocess(
         self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         """The features of a batch: its pairs."""
         return {"pairs": self.pairs(inputs, prompt)}
 
-    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Adds "scores", [B, 1] float32 on the model's device: one logit a pair."""
-        found = self.divergences(features["pairs"])
+    def forward(
+        self,
+        features: dict[str, Any],
+        tolerance: float | None = None,
+        show_evaluations: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Adds "scores", [B, 1] float32 on the model's device: one logit a pair.
+
+        Args:
+            features: what `preprocess` made.
+            tolerance: see `divergences`.
+            show_evaluations: count them in a progress bar.
+        """
+        found = self.divergences(features["pairs"], tolerance, show_evaluations)
         if self.similarity == "jeffreys":
             logits = torch.tensor([-d.jeffreys for d in found], dtype=torch.float32)
         else:
             c = torch.tensor([d.similarity for d in found], dtype=torch.float64)
             logits = (torch.log1p(c) - torch.log1p(-c)).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
-        features["scores"] = logits.float().to(self.scorer.denoiser.device).unsqueeze(1)
+        features["scores"] = logits.float().to(self.denoiser.device).unsqueeze(1)
         return features
 
     def divergences(
-        self, pairs: Sequence[Pair], show_progress_bar: bool = False
+        self,
+        pairs: Sequence[Pair],
+        tolerance: float | None = None,
+        show_progress_bar: bool = False,
     ) -> list[Divergence]:
-        """Of checked pairs."""
-        self.follow_networks()
-        return self.scorer.divergences(pairs, show_progress_bar=show_progress_bar)
-
-    def follow_networks(self) -> None:
-        """Tell the denoiser where `.to()` has moved its networks, and in which precision."""
-        denoiser: Any = self.scorer.denoiser
-        network = getattr(denoiser, "network", None)
-        if network is not None and network.dtype != denoiser.dtype:
-            denoiser.dtype = network.dtype
-            dtype = str(network.dtype).removeprefix("torch.")
-            denoiser.process = denoiser.process.replace(dtype=dtype)
-        if network is not None:
-            denoiser.device = torch.device(denoiser.pipeline._execution_device)
-
-    # Saving and loading ---------------------------------------------------------------------
-
-    def get_config_dict(self) -> dict[str, Any]:
-        """What config.json says: the model's name (None: in the folder beside), the process."""
-        self.follow_networks()
-        return {
-            "model": self.saved_name,
-            "revision": self.revision,
-            "variant": self.variant,
-            "similarity": self.similarity,
-            "max_seq_length": self._shorter,
-            "process": self.scorer.denoiser.process.to_dict(),
-        }
-
-    def save(
-        self, output_path: str, *args: Any, safe_serialization: bool = True, **kw: Any
-    ) -> None:
-        """A pointer to a named model; the weights themselves of any other.
-
-        Raises:
-            ValueError: the model is neither named nor a pipeline.
-        """
-        folder = Path(output_path)
-        if self.saved_name is None:
-            if self.pipeline is None:
-                raise ValueError(
-                    f"A {type(self.scorer.denoiser).__name__} has no weights to save. Save a model "
-                    "that was made from a name, a folder or a diffusers pipeline."
-                )
-            self.pipeline.save_pretrained(folder / PIPELINE_FOLDER, safe_serialization=True)
-        (folder / self.config_file_name).write_text(
-            json.dumps(self.get_config_dict(), indent=2) + "\n"
-        )
-
-    @classmethod
-    def load(  # type: ignore[override]
-        cls,
-        model_name_or_path: str,
-        subfolder: str = "",
-        token: bool | str | None = None,
-        cache_folder: str | None = None,
-        revision: str | None = None,
-        local_files_only: bool = False,
-        trust_remote_code: bool = False,
-        model_kwargs: dict[str, Any] | None = None,
-        processor_kwargs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> ConjureModule:
-        """From a folder that `save` wrote, or the hub's copy of one.
+        """Of checked pairs.
 
         Args:
-            model_name_or_path: the folder.
-            model_kwargs: may give "dtype", "variant" and "device", as for any other model.
-            processor_kwargs: "model_max_length", which is how max_length= arrives.
-
-        Raises:
-            ValueError: the folder has no usable config.json.
+            pairs: M of them.
+            tolerance: largest standard error of a score, for which samples are added to a pair.
+                The score is (1+c)/2, or -J. None takes the process's samples of every pair.
+            show_progress_bar: count denoiser evaluations.
         """
-        place = {
-            "subfolder": subfolder,
-            "token": token,
-            "cache_folder": cache_folder,
-            "revision": revision,
-            "local_files_only": local_files_only,
-        }
-        config = cls.load_config(model_name_or_path, **place)  # type: ignore[arg-type]
-        if "process" not in config:
-            raise ValueError(
-                f"{model_name_or_path} has no config.json of conjure-st. Pass a folder that "
-                "save_pretrained wrote, or a diffusers model to ConjureCrossEncoder."
-            )
-        model: Any = config.pop("model")
-        if model is None:
-            folder = str(Path(subfolder) / PIPELINE_FOLDER) if subfolder else PIPELINE_FOLDER
-            model = cls.load_dir_path(model_name_or_path, **{**place, "subfolder": folder})  # type: ignore[arg-type]
-            model = Path(model)
-        wanted = {
-            name: value
-            for name, value in (model_kwargs or {}).items()
-            if name in ("dtype", "variant", "device")
-        }
-        shorter = (processor_kwargs or {}).get(
-            "model_max_length", config.pop("max_seq_length", None)
+        self.follow_networks()
+        if tolerance is None:
+            return self.scorer.divergences(pairs, show_progress_bar=show_progress_bar)
+        return self.scorer.divergences_within(
+            pairs, tolerance, self.standard_error, show_progress_bar=show_progress_bar
         )
-        options = {"token": token, "local_files_only": local_files_only, **config, **wanted}
-        if isinstance(model, Path):
-            options.pop("variant")  # the folder holds the weights under their plain names
-        elif trust_remote_code:
-            # Given to let this class be imported; it covers the model's own code as well.
-            options["trust_remote_code"] = True
-        made = cls(model, **options)
-        made.max_seq_length = shorter
-        return made
+
+    def standard_error(self, found: Divergence) -> float:
+        """Of the score that stands for a divergence: (1+c)/2, or -J."""
+        if self.similarity == "jeffreys":
+            return found.jeffreys_error
+        return found.similarity_error / 2
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """What config.json says: that of any module of ours, and the similarity."""
+        return {**super().get_config_dict(), "similarity": self.similarity}

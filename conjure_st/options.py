@@ -72,6 +72,10 @@ _OPTIONS = [
     ),
     _setting("seed", type=int, help="Of all noise."),
     click.option(
+        "--tolerance", type=click.FloatRange(min=0, min_open=True),
+        help="Largest standard error of a score: samples are added to a pair, up to 64.",
+    ),
+    click.option(
         "--similarity", type=click.Choice(["normalised", "jeffreys"]), show_default="normalised",
         help="What the score is: (1+c)/2 in [0, 1], or minus the Jeffreys divergence.",
     ),
@@ -83,6 +87,10 @@ _OPTIONS = [
     ),
     click.option("--variant", help="Of the weight files, such as fp16."),
     click.option("--revision", help="Branch, tag or commit of a model on the hub."),
+    click.option(
+        "--cache", metavar="FOLDER", help="Where evaluations are kept; off is in memory only. "
+        "The default is CONJURE_ST_CACHE, or the user's cache folder.",
+    ),
     click.option("--local-files-only", is_flag=True, help="Never ask the hub."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
     click.option("--quiet", is_flag=True, help="No cost, progress or warnings on stderr."),
@@ -120,6 +128,7 @@ def load(quiet: bool, settings: dict[str, Any]) -> ConjureCrossEncoder:
     import torch
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
+    from conjure_st.cache import TrajectoryCache
     from conjure_st.cross_encoder import ConjureCrossEncoder
 
     if settings["device"]:
@@ -132,6 +141,8 @@ def load(quiet: bool, settings: dict[str, Any]) -> ConjureCrossEncoder:
             ) from error
     named = ("similarity", "device", "dtype", "variant", "revision", "local_files_only")
     chosen = {name: settings[name] for name in named if settings[name]}
+    if settings["cache"]:
+        chosen["cache"] = TrajectoryCache() if settings["cache"] == "off" else settings["cache"]
     try:
         return ConjureCrossEncoder(settings["model"], process=process, **chosen)
     except HTTPError as error:  # of a download that broke off; not every one is an OSError

@@ -108,12 +108,11 @@ def _telling_steps(scorer: TrajectoryScorer, query: str, bar: tqdm[None]) -> lis
 
     Where the unconditional outputs are not kept, w_k ||o||² has to do.
     """
-    length = 1 + max(scorer.steps)
-    block = scorer.own.unroll([query], [0], length, bar)
+    block = scorer.own.unroll([query], [0], scorer.steps, bar)
     delta = block.outputs[0, 0]
     if block.unconditional is not None:
         delta = delta - block.unconditional[0, 0]
-    share = scorer.step_weights[:length] * delta.flatten(1).double().square().sum(1)
+    share = scorer.step_weights[: len(delta)] * delta.flatten(1).double().square().sum(1)
     # At the first state nothing tells which text has led there.
     later = [k for k in scorer.steps if k > 0] or list(scorer.steps)
     return sorted(later, key=lambda k: -float(share[k]))

@@ -130,8 +130,8 @@ class TrajectoryScorer:
         needed = sorted({t for p, new in zip(distinct, unknown, strict=True) if new for t in p})
         own = 0
         if needed:
-            length = 1 + int(missing.any(1).any(0).nonzero().max())
-            own = self.own.missing_nfe(needed, samples, length)
+            steps = missing.any(1).any(0).nonzero().flatten().tolist()
+            own = self.own.missing_nfe(needed, samples, steps)
         cross = missing & ~self.crossings.free(crossings, set(texts))[:, None]
         return Cost(len(texts), len(distinct), own, int(cross.sum()))
 
@@ -247,8 +247,7 @@ class TrajectoryScorer:
         self, distinct: list[Pair], samples: range, show_progress_bar: bool
     ) -> dict[Pair, Divergence]:
         cost = self._cost(distinct, samples)
-        length = 1 + max(self.compared)
-        needs = self.own.nbytes_of(cost.texts, len(samples), length)
+        needs = self.own.nbytes_of(cost.texts, len(samples), self.compared)
         if cost.own and needs > self.cache.max_bytes and self.cache.store is None:
             warnings.warn(
                 f"The trajectories of {cost.texts} texts take {needs / 2**30:.1f} GiB and the "
@@ -319,7 +318,7 @@ class TrajectoryScorer:
 
     def _texts_at_once(self, samples: int) -> int:
         # states beside outputs and unconditional outputs
-        per_text = self.own.nbytes_of(1, samples, 1 + max(self.compared)) * 2
+        per_text = self.own.nbytes_of(1, samples, self.compared) * 2
         return max(2, min(BLOCK_TEXTS, BLOCK_BYTES // per_text))
 
     def _in_order(

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from conjure_st.cache import TrajectoryCache, TrajectoryKey
 from conjure_st.evaluator import Evaluator
-from conjure_st.trajectory import Length, Trajectory, replay, sample
+from conjure_st.trajectory import Known, Trajectory, replay, sample
 
 Item = tuple[str, int]
 """A text and the number of a sample."""
@@ -31,7 +31,8 @@ class Block:
         row: of each text in the tensors.
         states: [texts, S, L, C, H, W] float32 on the CPU, the states before each step.
         outputs: the same shape, the denoiser's outputs there under the text itself.
-        unconditional: the same shape, its outputs there under no text; None if not asked for.
+        unconditional: the same shape, its outputs there under no text, NaN at steps where they
+            were not asked for; None if at none.
     """
 
     row: dict[str, int]
@@ -56,57 +57,66 @@ class OwnStates:
         guided = evaluator.denoiser.process.guidance_scale != 1.0
         self.keeps_unconditional = unconditional or guided
 
-    def wanted(self, length: int) -> Length:
-        """What `unroll` needs of a trajectory for its first `length` steps."""
-        return Length(length, length if self.keeps_unconditional else 0)
+    def wanted(self, steps: Sequence[int]) -> Known:
+        """What `unroll` needs of a trajectory for these steps."""
+        length = 1 + max(steps)
+        if self.evaluator.denoiser.process.guidance_scale != 1.0:
+            return Known(length, frozenset(range(length)))
+        return Known(length, frozenset(steps if self.keeps_unconditional else ()))
 
-    def missing_nfe(self, texts: Sequence[str], samples: Sequence[int], length: int) -> int:
+    def missing_nfe(
+        self, texts: Sequence[str], samples: Sequence[int], steps: Sequence[int]
+    ) -> int:
         """Denoiser evaluations that `unroll` would spend on these distinct texts now."""
-        wanted = self.wanted(length)
+        wanted = self.wanted(steps)
         items = [(text, s) for text in texts for s in samples]
         nfe, starts = 0, set()
-        for (text, s), known in zip(items, self.cache.lengths(self._keys(items)), strict=True):
+        for (text, s), known in zip(items, self.cache.known(self._keys(items)), strict=True):
             nfe += max(0, wanted.outputs - known.outputs)
-            if self.evaluator.is_silent(text):
-                continue
-            nfe += max(0, wanted.unconditional - known.unconditional)
-            if wanted.unconditional and not known.unconditional:
-                nfe -= 1
-                starts.add(s)
+            if not self.evaluator.is_silent(text):
+                silent = wanted.unconditional - known.unconditional
+                nfe += len(silent - {0})
+                starts |= {s} if 0 in silent else set()
         return nfe + self.evaluator.missing_starts(starts)
 
-    def nbytes_of(self, texts: int, samples: int, length: int) -> int:
+    def nbytes_of(self, texts: int, samples: int, steps: Sequence[int]) -> int:
         """Bytes that the cache needs to hold so many texts' trajectories."""
-        elements = sum(self.wanted(length)) * math.prod(self.evaluator.denoiser.latent_shape)
-        return 4 * elements * samples * texts
+        wanted = self.wanted(steps)
+        kept = wanted.outputs + len(wanted.unconditional)
+        return 4 * kept * math.prod(self.evaluator.denoiser.latent_shape) * samples * texts
 
     def unroll(
-        self, texts: Sequence[str], samples: Sequence[int], length: int, bar: tqdm[None] | None
+        self,
+        texts: Sequence[str],
+        samples: Sequence[int],
+        steps: Sequence[int],
+        bar: tqdm[None] | None = None,
     ) -> Block:
         """The states and outputs of distinct texts; what the cache lacks is sampled.
 
         Args:
             texts: N of them.
             samples: numbers of S samples.
-            length: L, steps to go through.
+            steps: where texts are compared; L is one more than the last of them.
             bar: of progress.
 
         Raises:
             NotFiniteError: the model's output for a text has NaN or infinite values.
         """
-        wanted = self.wanted(length)
+        wanted, length = self.wanted(steps), 1 + max(steps)
         items = [(text, s) for text in texts for s in samples]
         found = {
             item: self.cache.get(key) for item, key in zip(items, self._keys(items), strict=True)
         }
-        missing = {item: t for item, t in found.items() if t is None or not t.length.serves(wanted)}
+        missing = {item: t for item, t in found.items() if t is None or not t.known.serves(wanted)}
 
-        def alike(item: Item) -> tuple[bool, Length]:
+        def alike(item: Item) -> tuple[bool, int, list[int]]:
             """What the rows of one batch have in common. Silent texts' two outputs are one."""
             begun = missing[item]
-            return self.evaluator.is_silent(item[0]), Length() if begun is None else begun.length
+            known = Known() if begun is None else begun.known
+            return self.evaluator.is_silent(item[0]), known.outputs, sorted(known.unconditional)
 
-        for (silent, _), group in groupby(sorted(missing, key=alike), alike):
+        for (silent, *_), group in groupby(sorted(missing, key=alike), alike):
             rows = list(group)
             size = self.evaluator.rows_per_call
             for start in range(0, len(rows), size):
@@ -125,9 +135,10 @@ class OwnStates:
             for start in range(0, len(items), size)
         ]
         unconditional = None
-        if self.keeps_unconditional:
-            along = [t.unconditional[:length] for t in trajectories if t.unconditional is not None]
-            unconditional = torch.stack(along).unflatten(0, shape)
+        if wanted.unconditional:
+            nowhere = torch.full(self.evaluator.denoiser.latent_shape, torch.nan)
+            along = [t.unconditional.get(k, nowhere) for t in trajectories for k in range(length)]
+            unconditional = torch.stack(along).unflatten(0, (*shape, length))
         return Block(
             row={text: i for i, text in enumerate(texts)},
             states=torch.cat(states).unflatten(0, shape),
@@ -138,7 +149,7 @@ class OwnStates:
     def _sample(
         self,
         batch: Mapping[Item, Trajectory | None],
-        wanted: Length,
+        wanted: Known,
         silent: bool,
         bar: tqdm[None] | None,
     ) -> dict[Item, Trajectory]:
@@ -147,7 +158,7 @@ class OwnStates:
             self.evaluator,
             self.evaluator.encode([text for text, _ in batch]),
             [s for _, s in batch],
-            Length(wanted.outputs, 0) if silent else wanted,
+            Known(wanted.outputs) if silent else wanted,
             begun=[t for t in batch.values() if t is not None],
             unguided=silent,
             bar=bar,
@@ -157,7 +168,7 @@ class OwnStates:
             if not trajectory.is_finite():
                 raise NotFiniteError(item[0])
             if silent and self.keeps_unconditional:
-                trajectory = Trajectory(trajectory.outputs, trajectory.outputs)
+                trajectory = Trajectory(trajectory.outputs, dict(enumerate(trajectory.outputs)))
             result[item] = trajectory
             self.cache.put(key, trajectory)
         return result

@@ -8,8 +8,8 @@ with later.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -19,21 +19,30 @@ from tqdm import tqdm
 from conjure_st.denoisers import Conditioning, Denoiser
 from conjure_st.evaluator import Evaluator
 
+SILENT = "unconditional."
+"""Before the number of a step, in the names of a trajectory's tensors."""
 
-class Length(NamedTuple):
-    """How many steps of a trajectory are known.
+
+class Known(NamedTuple):
+    """How much of a trajectory is known.
 
     Attributes:
-        outputs: steps with the output under the text itself.
-        unconditional: steps with the output under no text as well.
+        outputs: steps with the output under the text itself, from the first on.
+        unconditional: the steps with the output under no text as well.
     """
 
     outputs: int = 0
-    unconditional: int = 0
+    unconditional: frozenset[int] = frozenset()
 
-    def serves(self, wanted: Length) -> bool:
+    def serves(self, wanted: Known) -> bool:
         """Whether nothing wanted is missing."""
         return self.outputs >= wanted.outputs and self.unconditional >= wanted.unconditional
+
+    @classmethod
+    def of_shapes(cls, shapes: Mapping[str, Sequence[int]]) -> Known:
+        """From the names and shapes of `Trajectory.tensors`."""
+        silent = (name.removeprefix(SILENT) for name in shapes if name.startswith(SILENT))
+        return cls(shapes["outputs"][0], frozenset(map(int, silent)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,19 +52,17 @@ class Trajectory:
     Attributes:
         outputs: [L, C, H, W] float32 on the CPU, L ≤ T, what the denoiser said under the text at
             each state, in its own parametrisation.
-        unconditional: [U, C, H, W], U ≤ L, the same under no text, at the same states. None where
-            no one has asked for it: guidance and the normalised similarity do.
+        unconditional: by step, [C, H, W] each, what it said under no text at the same state. Only
+            where someone has asked for it: guidance and the normalised similarity do.
     """
 
     outputs: Tensor
-    unconditional: Tensor | None = None
+    unconditional: Mapping[int, Tensor] = field(default_factory=dict)
 
     @property
-    def length(self) -> Length:
-        """How many steps are known."""
-        return Length(
-            len(self.outputs), 0 if self.unconditional is None else len(self.unconditional)
-        )
+    def known(self) -> Known:
+        """How much of it is known."""
+        return Known(len(self.outputs), frozenset(self.unconditional))
 
     def is_finite(self) -> bool:
         """Whether no value is NaN or infinite."""
@@ -67,16 +74,22 @@ class Trajectory:
         return sum(t.nbytes for t in self.tensors().values())
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its tensors by name."""
-        named = {"outputs": self.outputs, "unconditional": self.unconditional}
-        return {name: tensor for name, tensor in named.items() if tensor is not None}
+        """Its tensors by name, for a file."""
+        silent = {f"{SILENT}{k}": tensor for k, tensor in self.unconditional.items()}
+        return {"outputs": self.outputs, **silent}
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, Tensor]) -> Trajectory:
+        """The inverse of `tensors`."""
+        steps = Known.of_shapes({name: t.shape for name, t in tensors.items()}).unconditional
+        return cls(tensors["outputs"], {k: tensors[f"{SILENT}{k}"] for k in sorted(steps)})
 
 
 def sample(
     evaluator: Evaluator,
     conditioning: Conditioning,
     samples: Sequence[int],
-    wanted: Length,
+    wanted: Known,
     *,
     begun: Sequence[Trajectory] = (),
     unguided: bool = False,
@@ -84,15 +97,15 @@ def sample(
 ) -> list[Trajectory]:
     """Sample trajectories in one batch, or go on with such.
 
-    Costs N evaluations for each step that is not known yet, and N more for its unconditional
-    output, save for that at the first state: there all texts have the same one.
+    Costs N evaluations for each output that is not known yet, save for the unconditional one at
+    the first state: there all texts have the same.
 
     Args:
         evaluator: of the process.
         conditioning: of N texts, [N, ...] each, on the denoiser's device.
         samples: the number of each row's sample, which names its noise.
-        wanted: steps to go. Guidance needs as many unconditional outputs as outputs.
-        begun: N trajectories of one length to go on with; none to begin.
+        wanted: of each. Guidance needs every unconditional output on the way.
+        begun: N trajectories, known equally far, to go on with; none to begin.
         unguided: that the texts are the unconditional prompt itself, which guidance leaves alone.
         bar: of progress.
 
@@ -101,41 +114,38 @@ def sample(
     """
     denoiser = evaluator.denoiser
     n, w = len(samples), 1.0 if unguided else denoiser.process.guidance_scale
-    known = begun[0].length if begun else Length()
+    known = begun[0].known if begun else Known()
     sampler, x = denoiser.sampler(samples), denoiser.initial_noise(samples)
     # Both evaluations of a state in one call: row n of the table is no text.
     empty = evaluator.nothing()
     table = {name: torch.cat([tensor, empty[name]]) for name, tensor in conditioning.items()}
     itself, none = torch.arange(n), torch.full((n,), n)
     outputs: list[Tensor] = []
-    silent: list[Tensor] = []
+    silent: dict[int, Tensor] = {}
     for k in range(max(wanted.outputs, known.outputs)):
         asked = [] if k < known.outputs else [itself]
-        if k < known.unconditional:
-            without = [t.unconditional[k] for t in begun if t.unconditional is not None]
-            silent.append(torch.stack(without))
-        elif k < wanted.unconditional and k == 0:
-            silent.append(evaluator.silent_start(samples, bar))
-        elif k < wanted.unconditional:
+        if k in known.unconditional:
+            silent[k] = torch.stack([t.unconditional[k] for t in begun])
+        elif k in wanted.unconditional and k == 0:
+            silent[k] = evaluator.silent_start(samples, bar)
+        elif k in wanted.unconditional:
             asked.append(none)
         if asked:
             under = torch.cat(asked)
             at_k = torch.full(under.shape, k)
             said = evaluator.predict(x.repeat(len(asked), 1, 1, 1), at_k, table, under, bar).cpu()
-        if k < known.outputs:
-            outputs.append(torch.stack([t.outputs[k] for t in begun]))
-        else:
-            outputs.append(said[:n])
-        if asked and asked[-1] is none:
-            silent.append(said[-n:])
+            if asked[-1] is none:
+                silent[k] = said[-n:]
+        outputs.append(
+            torch.stack([t.outputs[k] for t in begun]) if k < known.outputs else said[:n]
+        )
         output = outputs[k].to(x.device)
         if w != 1.0:
             output = guided(output, silent[k].to(x.device), w)
         x = sampler.step(k, output, x)
     along = torch.stack(outputs, 1)
-    along_empty = torch.stack(silent, 1) if silent else None
     return [
-        Trajectory(along[i].clone(), None if along_empty is None else along_empty[i].clone())
+        Trajectory(along[i].clone(), {k: rows[i].clone() for k, rows in silent.items()})
         for i in range(n)
     ]
 
@@ -161,8 +171,8 @@ def replay(
     for k in range(length - 1):
         output = torch.stack([t.outputs[k] for t in trajectories]).to(x.device)
         if w != 1.0:
-            without = [t.unconditional[k] for t in trajectories if t.unconditional is not None]
-            output = guided(output, torch.stack(without).to(x.device), w)
+            silent = torch.stack([t.unconditional[k] for t in trajectories])
+            output = guided(output, silent.to(x.device), w)
         x = sampler.step(k, output, x)
         states.append(x.cpu())
     return torch.stack(states, 1)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -43,7 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch, asked: list[dict[str, Any]]) -> Run:
         asked.append({"model": model, "process": process, **options})
         return gaussian(process)
 
-    monkeypatch.setattr("conjure_st.module.load", load)
+    monkeypatch.setattr("conjure_st.text_module.load", load)
     return invoke
 
 
@@ -217,6 +218,35 @@ def test_a_saved_model_keeps_its_settings(run: Run, tmp_path: Path) -> None:
 # What is said beside the result -------------------------------------------------------------
 
 
+def test_a_race_prints_the_best_for_less(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "documents.txt"
+    file.write_text("a kitten\na red car\nthe sea at night\na cat\n" * 3)
+    arguments = ["rank", "a cat", str(file), "--top-k", "1", "--json", "--quiet", *FAST]
+    exact, raced = (json.loads(run(*arguments, *flag).stdout) for flag in ([], ["--race"]))
+    assert raced["results"] == exact["results"]
+    assert raced["results"][0]["document"] == "a cat"
+    failed = run("rank", "a cat", str(file), "--race")
+    assert failed.exit_code == 2 and "Pass --top-k" in failed.stderr
+
+
+def test_tolerance_adds_samples(run: Run) -> None:
+    loose, tight = (
+        json.loads(run(*PAIR, *FAST, "--json", "--tolerance", t).stdout) for t in ("9", "0.01")
+    )
+    assert tight["standard_error"]["score"] <= 0.01 < loose["standard_error"]["score"]
+    assert tight["nfe"] > loose["nfe"]
+
+
+def test_the_cache_is_where_the_option_says(run: Run, tmp_path: Path) -> None:
+    arguments = [*PAIR, *FAST, "--json", "--cache", str(tmp_path / "kept")]
+    cold, warm = (json.loads(run(*arguments).stdout) for _ in range(2))
+    assert cold["nfe"] > 0 == warm["nfe"]
+    assert {**cold, "nfe": 0} == warm
+    info = json.loads(run("cache", "info", "--folder", str(tmp_path / "kept"), "--json").stdout)
+    assert (info["entries"], info["rows"]) == (4, 4)
+    assert json.loads(run(*PAIR, *FAST, "--json", "--cache", "off").stdout)["nfe"] == cold["nfe"]
+
+
 def test_the_cost_is_said_before_long_work(run: Run, asked: list[dict[str, Any]]) -> None:
     many = ["--steps", "10", "--samples", str(LONG // 20)]
     result = run(*PAIR, *many)
@@ -289,10 +319,14 @@ def rendered() -> str:
         "# The command line\n",
         "`conjure-st` is installed with the package. These are the commands' own help texts.\n",
     ]
-    for command in ((), *((name,) for name in main.list_commands(None))):  # type: ignore[arg-type]
-        result = invoke(*command, "--help", prog_name="conjure-st", terminal_width=88)
+    commands: list[tuple[str, ...]] = [()]
+    for name, command in sorted(main.commands.items()):
+        inner = command.commands if isinstance(command, click.Group) else {}
+        commands += [(name,), *((name, of_it) for of_it in sorted(inner))]
+    for words in commands:
+        result = invoke(*words, "--help", prog_name="conjure-st", terminal_width=88)
         lines = [line.rstrip() for line in result.stdout.splitlines()]
-        title = " ".join(["conjure-st", *command])
+        title = " ".join(["conjure-st", *words])
         parts.append(f"## {title}\n\n```text\n" + "\n".join(lines) + "\n```\n")
     return "\n".join(parts)
 

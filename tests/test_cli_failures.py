@@ -23,7 +23,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Result:
     def load(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("conjure_st.module.load", load)
+    monkeypatch.setattr("conjure_st.text_module.load", load)
     return invoke(*PAIR)
 
 

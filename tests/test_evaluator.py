@@ -124,7 +124,7 @@ def test_texts_of_like_length_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> 
 
     scorer = TrajectoryScorer(denoiser, batch_size=2)
     texts = ["cat", "the red cat on the blue car", "dog", "a dog on a car on the red car"]
-    scorer.own.unroll(texts, [0], 2, None)
+    scorer.own.unroll(texts, [0], [0, 1])
     monkeypatch.setattr(denoiser, "predict", watched)
     scorer.divergences([("cat", texts[1]), ("cat", texts[3]), ("dog", texts[1])])
     assert [[int(n) for n in batch] for batch in lengths] == [[3, 3], [3, 9], [9, 11]]
