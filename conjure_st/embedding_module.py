@@ -1,0 +1,81 @@
+"""ConjureEmbeddingModule: texts in, one vector a text out, inside any SentenceTransformer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from conjure_st.cache import TrajectoryCache
+from conjure_st.embedder import AnchoredEmbedder
+from conjure_st.process import GenerativeProcess
+from conjure_st.text_module import TextModule
+from conjure_st.texts import check_text
+
+DIMENSION = 1024
+
+
+class ConjureEmbeddingModule(TextModule):
+    """Texts to anchored embeddings, for use inside a sentence-transformers SentenceTransformer.
+
+    Args:
+        model: what `conjure_st.denoisers.load` takes, or a denoiser.
+        process: settings; a dict of them is what a saved folder has.
+        dimension: of an embedding; None is that of the unprojected φ.
+        anchors: texts whose trajectories the anchor states are; None is the unconditional
+            process's.
+        cache: of trajectories and embeddings; None is the user's own, on disk.
+        evaluation_batch_size: rows of one denoiser call; None chooses by device.
+        loading: further arguments of `conjure_st.denoisers.load`.
+
+    Raises:
+        ValueError: as `AnchoredEmbedder`, and whatever loading raises.
+    """
+
+    def __init__(
+        self,
+        model: Any = "picturebook",
+        process: GenerativeProcess | dict[str, Any] | None = None,
+        dimension: int | None = DIMENSION,
+        anchors: Sequence[str] | None = None,
+        *,
+        cache: TrajectoryCache | None = None,
+        evaluation_batch_size: int | None = None,
+        **loading: Any,
+    ) -> None:
+        super().__init__(model, process, **loading)
+        self.embedder = AnchoredEmbedder(
+            self.denoiser,
+            anchors=anchors,
+            dimension=dimension,
+            cache=TrajectoryCache.default() if cache is None else cache,
+            batch_size=evaluation_batch_size,
+        )
+
+    def get_embedding_dimension(self) -> int:
+        """Numbers in an embedding."""
+        return self.embedder.dimension
+
+    def texts(self, inputs: Sequence[Any], prompt: str | None = None) -> list[str]:
+        """Inputs as checked texts, what is read of them; a prompt goes before each."""
+        return [self.read(f"{prompt or ''}{check_text(text)}") for text in inputs]
+
+    def preprocess(
+        self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """The features of a batch: its texts."""
+        return {"texts": self.texts(inputs, prompt)}
+
+    def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Adds "sentence_embedding", [B, dimension] float32 on the model's device."""
+        self.follow_networks()
+        embeddings = self.embedder.embed(features["texts"])
+        features["sentence_embedding"] = embeddings.to(self.denoiser.device)
+        return features
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """What config.json says: that of any module of ours, the dimension, the anchors."""
+        return {
+            **super().get_config_dict(),
+            "dimension": self.embedder.projected_dimension,
+            "anchors": self.embedder.anchors.texts,
+        }

@@ -1,0 +1,260 @@
+"""ConjureSentenceTransformer: a sentence-transformers SentenceTransformer of imagery."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import wraps
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData
+
+from conjure_st.cache import TrajectoryCache
+from conjure_st.card import CITATIONS
+from conjure_st.denoisers import Denoiser
+from conjure_st.embedder import AnchoredEmbedder
+from conjure_st.embedding_module import DIMENSION, ConjureEmbeddingModule
+from conjure_st.process import GenerativeProcess
+from conjure_st.text_module import saved_model_type
+from conjure_st.texts import check_text
+
+
+class ConjureSentenceTransformer(SentenceTransformer):
+    """Embeddings of texts by what they make a text-to-image diffusion model imagine.
+
+    Every text is looked at along the same few anchor trajectories, so that N texts cost N·S·T
+    denoiser evaluations and any number of pairs costs none. The cosine of two embeddings is the
+    normalised similarity c under the anchors, and their squared distance the divergence.
+
+    Args:
+        model_name_or_path: "picturebook" (the embedded model, offline), a diffusers model on the
+            hub, its folder or single .safetensors file, a diffusers pipeline, a denoiser, or a
+            folder that `save_pretrained` wrote.
+        process: settings of the generative process; defaults to `GenerativeProcess()`.
+        dimension: of an embedding, by a random projection that keeps distances within a factor of
+            about sqrt(2 / dimension). None does not project: S·T pictures' worth of numbers.
+        anchors: texts whose trajectories are the anchors; None is the unconditional process's.
+            This, the dimension and the process of a saved folder are its own.
+        device: "cpu", "cuda", …; None chooses.
+        dtype: of the network, such as "float16"; None is the process's, or float32.
+        variant: of the weight files, such as "fp16".
+        revision: of a model on the hub.
+        token: of the hub.
+        local_files_only: never ask the hub.
+        trust_remote_code: let a model on the hub bring its own pipeline code.
+        cache: of trajectories and embeddings, which may be shared between models: a folder, or a
+            TrajectoryCache. None is the user's cache folder, or what CONJURE_ST_CACHE says (a
+            folder, or "off": in memory only). Embeddings that are not projected are not kept.
+        evaluation_batch_size: rows of one denoiser call; None chooses by device. Embeddings do not
+            depend on it. (`encode`'s own batch_size counts texts.)
+        max_length: tokens of a text that are read, up to the text encoder's own limit.
+        prompts: texts to put before a text, by name; see SentenceTransformer. To put every text
+            into a sentence, use the process's prompt_template.
+        default_prompt_name: which of them is used unasked.
+        truncate_dim: leading numbers of an embedding that `encode` gives. Those of a projected one
+            are as good as a projection to so many.
+        model_card_data: see SentenceTransformer.
+
+    Raises:
+        ValueError: settings that a saved folder has itself, or that do not fit the process.
+        TypeError, OSError: as `conjure_st.denoisers.load`.
+    """
+
+    # A saved folder names this class; it is ours and installed, so it needs no trust.
+    _module_classes = MappingProxyType(
+        {f"{ConjureEmbeddingModule.__module__}.{ConjureEmbeddingModule.__name__}":
+            ConjureEmbeddingModule}
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        model_name_or_path: Any = "picturebook",
+        *,
+        process: GenerativeProcess | None = None,
+        dimension: int | None = DIMENSION,
+        anchors: Sequence[str] | None = None,
+        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+        variant: str | None = None,
+        revision: str | None = None,
+        token: bool | str | None = None,
+        local_files_only: bool = False,
+        trust_remote_code: bool = False,
+        cache: TrajectoryCache | str | Path | None = None,
+        evaluation_batch_size: int | None = None,
+        max_length: int | None = None,
+        prompts: dict[str, str] | None = None,
+        default_prompt_name: str | None = None,
+        truncate_dim: int | None = None,
+        model_card_data: SentenceTransformerModelCardData | None = None,
+    ) -> None:
+        common: dict[str, Any] = {
+            "device": device,
+            "prompts": prompts,
+            "default_prompt_name": default_prompt_name,
+            "truncate_dim": truncate_dim,
+            "similarity_fn_name": "cosine",
+            "trust_remote_code": trust_remote_code,
+            "local_files_only": local_files_only,
+            "model_card_data": model_card_data,
+        }
+        if isinstance(cache, (str, Path)):
+            cache = TrajectoryCache(cache)
+        kind = saved_model_type(model_name_or_path)
+        if kind is None:
+            module = ConjureEmbeddingModule(
+                model_name_or_path,
+                process,
+                dimension,
+                anchors,
+                cache=cache,
+                evaluation_batch_size=evaluation_batch_size,
+                **({} if isinstance(model_name_or_path, Denoiser) else {
+                    "device": device,
+                    "dtype": dtype,
+                    "variant": variant,
+                    "revision": revision,
+                    "token": token,
+                    "local_files_only": local_files_only,
+                    "trust_remote_code": trust_remote_code,
+                }),
+            )  # fmt: skip
+            super().__init__(
+                modules=[module], **{**common, "device": device or str(module.denoiser.device)}
+            )
+            # sentence-transformers writes a given card as it is, and would otherwise write its
+            # own about a trained model.
+            self._model_card_text = _card(module)  # type: ignore[assignment]
+        else:
+            if kind != self.model_type:
+                raise ValueError(
+                    f"{model_name_or_path} is a saved {kind}, not a SentenceTransformer. Open it "
+                    "with that class, or make embeddings anew from its diffusion model."
+                )
+            asked = {
+                "process": process,
+                "dimension": None if dimension == DIMENSION else dimension or "None",
+                "anchors": anchors,
+                "variant": variant,
+                "revision": revision,
+            }
+            given = [name for name, value in asked.items() if value is not None]
+            if given:
+                raise ValueError(
+                    f"{model_name_or_path} is a saved ConjureSentenceTransformer and has its own "
+                    f"{' and '.join(given)}. Leave that out, or make a model anew from the "
+                    "diffusion model."
+                )
+            super().__init__(
+                str(model_name_or_path),
+                token=token,
+                model_kwargs={"dtype": dtype} if dtype else None,
+                **common,
+            )
+            self.embedder.evaluator.batch_size = evaluation_batch_size
+            if cache is not None:
+                self.embedder.cache = cache
+        if max_length is not None:
+            self.module.max_seq_length = max_length
+
+    @property
+    def module(self) -> ConjureEmbeddingModule:
+        """The one module: embedder, denoiser, process."""
+        first = self[0]
+        assert isinstance(first, ConjureEmbeddingModule)
+        return first
+
+    @property
+    def embedder(self) -> AnchoredEmbedder:
+        """The engine, with its cache and its count of denoiser evaluations."""
+        return self.module.embedder
+
+    @property
+    def process(self) -> GenerativeProcess:
+        """The settings under which texts are embedded."""
+        return self.module.denoiser.process
+
+    @wraps(SentenceTransformer.encode)
+    def encode(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        # All of the input is looked at before any of it is paid for.
+        inputs = args[0] if args else kwargs.get("inputs", kwargs.get("sentences", []))
+        for text in self._listed(inputs):
+            check_text(text)
+        return super().encode(*args, **kwargs)
+
+    def cost(self, texts: Sequence[str] | str) -> int:
+        """Denoiser evaluations that encoding these texts, or this text, would spend now.
+
+        Raises:
+            ValueError: something is no string.
+        """
+        self.module.follow_networks()
+        name = self.default_prompt_name
+        prompt = self.prompts[name] if name else None
+        return self.embedder.cost(self.module.texts(self._listed(texts), prompt))
+
+    def _listed(self, texts: Any) -> Sequence[Any]:
+        return [texts] if self.is_singular_input(texts) else texts
+
+
+def _card(module: ConjureEmbeddingModule) -> str:
+    """The model card of a saved folder, Markdown with the hub's metadata at its head."""
+    name, embedder = module.saved_name, module.embedder
+    model = f"`{name}`" if name else "the text-to-image model in the folder `pipeline`"
+    base = f"base_model: {name}\n" if name and "/" in name else ""
+    texts = embedder.anchors.texts
+    anchors = "the unconditional process" if texts is None else ", ".join(map(repr, texts))
+    return f"""\
+---
+library_name: sentence-transformers
+pipeline_tag: sentence-similarity
+{base}tags:
+- sentence-transformers
+- sentence-similarity
+- feature-extraction
+- diffusers
+- conjure-st
+---
+
+# A conjure-st embedding model
+
+Embeds a text, in {embedder.dimension} numbers, by what it makes {model} imagine: the direction in
+which it moves noisy images away from where they would go without a text, along the same
+trajectories for every text (those of {anchors}). No weight was trained for similarity. The cosine
+of two embeddings is their similarity, in [-1, 1].
+
+```python
+# pip install conjure-st
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder", trust_remote_code=True)
+model.encode(["a dog on a beach", "a puppy near the sea"])
+```
+
+`trust_remote_code=True` lets sentence-transformers import the installed package `conjure_st`;
+`conjure_st.ConjureSentenceTransformer("path/to/this/folder")` needs no such trust.
+
+## The generative process
+
+```json
+{json.dumps(embedder.denoiser.process.to_dict(), indent=2)}
+```
+
+Change any of these and the embeddings change.
+
+## Limits
+
+- The meaning is visual. Abstract texts, negation and numbers are drawn poorly, so they are
+  embedded poorly.
+- Every text is looked at where the anchors lead, not where its own trajectory does: `conjure-st`'s
+  cross-encoder, which compares two texts along their own, is the more exact and the slower score.
+- What the model's training data associate, the embeddings associate too.
+
+## Citation
+
+{CITATIONS}
+"""
