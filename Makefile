@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help python install demo test lint wheel clean
+.PHONY: help python install demo test lint wheel bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ lint: install ## Check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: install ## Measure what scores cost, side by side, in half an hour; ARGS="--scale 0.1" less
+	$(BIN)/python benchmarks/cost.py $(ARGS)
 
 wheel: python ## Build the wheel, install it into an empty environment elsewhere, score a pair there
 	rm -rf dist

@@ -20,8 +20,8 @@ from conjure_st.denoisers import Denoiser
 from conjure_st.store import Store, default_folder
 from conjure_st.trajectory import Known, Trajectory
 
-ROWS = 1 << 18
-"""Rows held in memory; some 100 MB of ten-step inner products."""
+ROW_BYTES, ROW_OVERHEAD = 1 << 28, 1 << 9
+"""Memory for rows, of which each takes some of its own; half a million of ten-step products."""
 
 
 class TrajectoryKey(NamedTuple):
@@ -59,8 +59,9 @@ class TrajectoryCache:
     Args:
         folder: where they outlast the process; any number of processes may share it. None keeps
             them in memory only.
-        max_bytes: of tensors held in memory; 2 GiB by default, which is some 3,800 samples of the
-            embedded model's ten-step trajectories or 1,600 of Stable Diffusion's.
+        max_bytes: of trajectories held in memory; 2 GiB by default, which is some 3,800 samples of
+            the embedded model's ten-step trajectories or 1,600 of Stable Diffusion's. Rows have
+            256 MiB of their own. 0 holds neither.
         max_disk_bytes: of the folder.
 
     Raises:
@@ -84,6 +85,7 @@ class TrajectoryCache:
         self.misses = 0
         self._held: OrderedDict[TrajectoryKey, Trajectory] = OrderedDict()
         self._rows: OrderedDict[str, Tensor] = OrderedDict()
+        self._row_bytes = 0
         self._lock = Lock()
 
     @classmethod
@@ -159,7 +161,7 @@ class TrajectoryCache:
         with self._lock:
             self._held.clear()
             self._rows.clear()
-            self.nbytes = 0
+            self.nbytes = self._row_bytes = 0
 
     def __len__(self) -> int:
         return len(self._held)
@@ -181,11 +183,17 @@ class TrajectoryCache:
         if self.max_bytes == 0:
             return
         with self._lock:
-            self._rows.update(rows)
-            for digest in rows:
-                self._rows.move_to_end(digest)
-            while len(self._rows) > ROWS:
-                self._rows.popitem(last=False)
+            for digest, row in rows.items():
+                self._drop_row(digest)
+                self._rows[digest] = row
+                self._row_bytes += row.nbytes + ROW_OVERHEAD
+            while self._row_bytes > ROW_BYTES:
+                self._drop_row(next(iter(self._rows)))
+
+    def _drop_row(self, digest: str) -> None:
+        dropped = self._rows.pop(digest, None)
+        if dropped is not None:
+            self._row_bytes -= dropped.nbytes + ROW_OVERHEAD
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker process starts with an empty memory: sending gigabytes costs more than it saves.

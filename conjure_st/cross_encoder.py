@@ -22,6 +22,7 @@ from conjure_st.module import ConjureModule, Similarity
 from conjure_st.process import GenerativeProcess
 from conjure_st.race import survivors
 from conjure_st.scorer import Cost, Measure, TrajectoryScorer
+from conjure_st.text_module import saved_model_type
 from conjure_st.texts import Pair, check_pairs, check_text
 
 Strategy = Literal["exact", "race"]
@@ -99,7 +100,7 @@ class ConjureCrossEncoder(CrossEncoder):
         }
         if isinstance(cache, (str, Path)):
             cache = TrajectoryCache(cache)
-        if _is_saved(model_name_or_path):
+        if saved_model_type(model_name_or_path) is not None:
             asked = {"process": process, "variant": variant, "revision": revision}
             given = [name for name, value in asked.items() if value is not None]
             if given or similarity is not None:
@@ -314,8 +315,3 @@ class ConjureCrossEncoder(CrossEncoder):
             measure=measure,
             show_progress_bar=show_progress_bar,
         )
-
-
-def _is_saved(model: Any) -> bool:
-    """Whether it is a local folder of sentence-transformers, rather than of diffusers."""
-    return isinstance(model, (str, Path)) and (Path(model) / "modules.json").is_file()

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from conjure_st.adaptive import divergences_within
 from conjure_st.cache import TrajectoryCache
 from conjure_st.divergence import Divergence
 from conjure_st.process import GenerativeProcess
@@ -117,8 +118,12 @@ class ConjureModule(TextModule):
         self.follow_networks()
         if tolerance is None:
             return self.scorer.divergences(pairs, show_progress_bar=show_progress_bar)
-        return self.scorer.divergences_within(
-            pairs, tolerance, self.standard_error, show_progress_bar=show_progress_bar
+        return divergences_within(
+            self.scorer,
+            pairs,
+            tolerance,
+            self.standard_error,
+            show_progress_bar=show_progress_bar,
         )
 
     def standard_error(self, found: Divergence) -> float:

@@ -9,7 +9,7 @@ but all texts start from the same noise, so that each is known under the other t
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -29,9 +29,6 @@ Measure = Literal["jeffreys", "similarity", "forward"]
 
 BLOCK_TEXTS, BLOCK_BYTES = 64, 1 << 30
 """Texts whose states are unrolled at a time: bounds memory whatever the number of pairs."""
-
-FEW_SAMPLES, MOST_SAMPLES = 4, 64
-"""Of `divergences_within`: a standard error from fewer says little; more are not tried."""
 
 
 class Cost(NamedTuple):
@@ -163,50 +160,11 @@ class TrajectoryScorer:
         checked = check_pairs(pairs)
         numbers = self._numbers(samples)
         found = self._divergences(_distinct(checked), numbers, show_progress_bar)
-        return self._in_order(checked, found, numbers)
-
-    def divergences_within(
-        self,
-        pairs: Sequence[Pair],
-        tolerance: float,
-        error: Callable[[Divergence], float],
-        *,
-        show_progress_bar: bool = False,
-    ) -> list[Divergence]:
-        """As `divergences`, with samples added to a pair until its standard error is small enough.
-
-        Begins with the process's samples, 4 at least, and doubles them up to 64 for the pairs
-        that need it. Sample s is the same whoever asks for it, so nothing is evaluated twice.
-
-        Args:
-            pairs: M pairs of texts.
-            tolerance: largest standard error.
-            error: the standard error that is meant, such as that of the similarity.
-            show_progress_bar: as in `divergences`.
-
-        Raises:
-            ValueError: as in `divergences`, and for a tolerance that is not positive.
-        """
-        if not tolerance > 0:
-            raise ValueError(f"tolerance={tolerance} is not positive. Pass, for example, 0.01.")
-        checked = check_pairs(pairs)
-        undecided, most = _distinct(checked), max(MOST_SAMPLES, self.denoiser.process.samples)
-        samples = max(FEW_SAMPLES, self.denoiser.process.samples)
-        found: dict[Pair, Divergence] = {}
-        while True:
-            found |= self._divergences(undecided, range(samples), show_progress_bar)
-            undecided = [pair for pair in undecided if not error(found[pair]) <= tolerance]
-            if not undecided or samples == most:
-                break
-            samples = min(2 * samples, most)
-        if undecided:
-            worst = max(undecided, key=lambda pair: error(found[pair]))
-            warnings.warn(
-                f"{len(undecided)} of {len(found)} pairs have a standard error above {tolerance} "
-                f"after {most} samples, up to {error(found[worst]):.3g} ({worst!r}).",
-                stacklevel=2,
-            )
-        return self._in_order(checked, found, range(1))
+        # Each pair is computed in one direction, so that symmetry is exact.
+        same = self._of_itself(len(numbers))
+        return [
+            same if a == b else found[a, b] if a < b else found[b, a].swapped() for a, b in checked
+        ]
 
     def distance_matrix(
         self,
@@ -320,15 +278,6 @@ class TrajectoryScorer:
         # states beside outputs and unconditional outputs
         per_text = self.own.nbytes_of(1, samples, self.compared) * 2
         return max(2, min(BLOCK_TEXTS, BLOCK_BYTES // per_text))
-
-    def _in_order(
-        self, pairs: list[Pair], found: dict[Pair, Divergence], samples: range
-    ) -> list[Divergence]:
-        # Each pair is computed in one direction, so that symmetry is exact.
-        same = self._of_itself(len(samples))
-        return [
-            same if a == b else found[a, b] if a < b else found[b, a].swapped() for a, b in pairs
-        ]
 
     def _of_itself(self, samples: int) -> Divergence:
         """J = 0 and c = 1 of a text with itself, whatever it is: nothing has to be evaluated."""

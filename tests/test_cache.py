@@ -16,6 +16,7 @@ import torch
 from test_scorer import TEXTS, gaussian, numbers
 
 from conjure_st import ConjureCrossEncoder, GenerativeProcess, TrajectoryCache
+from conjure_st.cache import ROW_OVERHEAD
 from conjure_st.scorer import TrajectoryScorer
 
 PROCESS = GenerativeProcess(steps=3, samples=2)
@@ -135,6 +136,20 @@ def test_memory_stays_within_its_bound_above_the_folder(tmp_path: Path) -> None:
     small.divergences(PAIRS)  # no warning: the folder has what memory lets go
     assert 0 < small.cache.nbytes <= 1000
     assert small.cost(PAIRS).nfe == 0
+
+
+def test_rows_in_memory_are_bounded_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conjure_st.cache.ROW_BYTES", 3 * (ROW_OVERHEAD + 8))
+    cache = TrajectoryCache()
+    rows = {name: torch.full((2,), float(i)) for i, name in enumerate("abcd")}
+    cache.put_rows({name: rows[name] for name in "abc"}, "model")
+    cache.get_rows(["a"])  # so that b is now the oldest
+    cache.put_rows({"d": rows["d"]}, "model")
+    assert sorted(cache.get_rows("abcd")) == ["a", "c", "d"]
+    cache.put_rows({"d": rows["d"]}, "model")  # in place of itself
+    assert sorted(cache.get_rows("abcd")) == ["a", "c", "d"]
+    cache.clear()
+    assert not cache.get_rows("abcd")
 
 
 def test_a_hundred_killed_writers_leave_a_cache_that_is_right(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 from test_scorer import gaussian
 
 from conjure_st import ConjureCrossEncoder, GenerativeProcess
+from conjure_st.adaptive import FEW_SAMPLES
 from conjure_st.race import rounds, survivors
-from conjure_st.scorer import FEW_SAMPLES, TrajectoryScorer
+from conjure_st.scorer import TrajectoryScorer
 
 PROCESS = GenerativeProcess(steps=5, samples=4)
 DOCUMENTS = tuple(f"document {i}" for i in range(60))
