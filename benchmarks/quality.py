@@ -20,7 +20,7 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from conjure_st import ConjureCrossEncoder, GenerativeProcess, load
+from conjure_st import ConjureCrossEncoder, GenerativeProcess, TrajectoryCache, load
 from conjure_st.controls import text_embeddings, untrained
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 
@@ -60,7 +60,7 @@ def scores(
     denoiser = load(model, process, device=device)
     rows: dict[str, list[np.ndarray]] = {}
     cost: dict[str, int] = {}
-    ours = ConjureCrossEncoder(denoiser)
+    ours = ConjureCrossEncoder(denoiser, cache=TrajectoryCache())
     found = ours.divergence(pairs, show_progress_bar=True)
     rows["normalised similarity"] = [np.array([d.similarity for d in found])]
     rows["raw Jeffreys"] = [-np.array([d.jeffreys for d in found])]
@@ -68,7 +68,7 @@ def scores(
     if isinstance(denoiser, PipelineDenoiser):
         normalised, raw = [], []
         for seed in range(seeds):
-            control = ConjureCrossEncoder(untrained(denoiser, seed))
+            control = ConjureCrossEncoder(untrained(denoiser, seed), cache=TrajectoryCache())
             found = control.divergence(pairs, show_progress_bar=True)
             normalised.append(np.array([d.similarity for d in found]))
             raw.append(-np.array([d.jeffreys for d in found]))

@@ -20,7 +20,7 @@ import numpy as np
 from quality import cosine
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from conjure_st import ConjureCrossEncoder, GenerativeProcess, load
+from conjure_st import ConjureCrossEncoder, GenerativeProcess, TrajectoryCache, load
 from conjure_st.controls import text_embeddings, untrained
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 
@@ -89,10 +89,12 @@ def main() -> None:
         scores = model.predict(pairs)
         return wins(scores[: len(flat)], scores[len(flat) :])
 
-    rows = {"normalised similarity": of_model(ConjureCrossEncoder(denoiser))}
+    rows = {
+        "normalised similarity": of_model(ConjureCrossEncoder(denoiser, cache=TrajectoryCache()))
+    }
     if isinstance(denoiser, PipelineDenoiser):
         controls = [
-            of_model(ConjureCrossEncoder(untrained(denoiser, seed)))
+            of_model(ConjureCrossEncoder(untrained(denoiser, seed), cache=TrajectoryCache()))
             for seed in range(args.control_seeds)
         ]
         if controls:

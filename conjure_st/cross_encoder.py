@@ -239,7 +239,7 @@ class ConjureCrossEncoder(CrossEncoder):
             show_progress_bar: count denoiser evaluations.
 
         Returns:
-            Some 1.4·top_k + 2 numbers below N, or more where documents are alike; ascending.
+            Some top_k + 2 numbers below N, or more where documents are alike; ascending.
 
         Raises:
             ValueError: something is no text, or the model's output is not finite.

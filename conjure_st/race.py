@@ -31,38 +31,49 @@ class Round(NamedTuple):
 
     Attributes:
         samples: of each trajectory.
-        steps: the most telling ones.
+        steps: how many of the most telling ones; None is all.
         both: along the documents' trajectories too, not the query's alone.
         keep: documents.
     """
 
     samples: int
-    steps: int
+    steps: int | None
     both: bool
     keep: int
 
 
-def rounds(documents: int, top_k: int) -> list[Round]:
+def rounds(documents: int, top_k: int, samples: int) -> list[Round]:
     """The rounds of a race. What the last one keeps is scored to the end.
 
-    >>> rounds(100, 10)
-    [Round(samples=1, steps=1, both=False, keep=50),
-     Round(samples=1, steps=3, both=True, keep=25),
-     Round(samples=2, steps=3, both=True, keep=16)]
-    >>> rounds(12, 10)
+    How much each keeps was chosen on 20 queries with 100 captions each, where the ten best were
+    looked for; see the README.
+
+    >>> for turn in rounds(100, 10, samples=5):
+    ...     print(turn)
+    Round(samples=1, steps=1, both=False, keep=60)
+    Round(samples=1, steps=3, both=True, keep=22)
+    Round(samples=2, steps=3, both=True, keep=18)
+    Round(samples=2, steps=None, both=True, keep=16)
+    Round(samples=3, steps=None, both=True, keep=12)
+    >>> rounds(12, 10, samples=5)
     []
     """
-    last = math.ceil(1.4 * top_k) + 2
     planned = [
-        Round(1, 1, False, max(last, math.ceil(documents / 2))),
-        Round(1, 3, True, max(last, min(math.ceil(documents / 4), math.ceil(2.5 * top_k)))),
-        Round(2, 3, True, last),
+        (1, 1, False, max(6 * top_k, math.ceil(0.4 * documents))),
+        (1, 3, True, max(2 * top_k + 2, math.ceil(0.1 * documents))),
+        (2, 3, True, max(math.ceil(1.6 * top_k) + 2, math.ceil(0.03 * documents))),
+        (2, None, True, math.ceil(1.4 * top_k) + 2),
+        (3, None, True, top_k + 2),
     ]
-    result = []
-    for planned_round in planned:
-        if planned_round.keep < documents:
-            result.append(planned_round)
-            documents = planned_round.keep
+    result: list[Round] = []
+    for number, steps, both, keep in planned:
+        turn = Round(min(number, samples), steps, both, keep)
+        # Few samples make later rounds look at what earlier ones have seen.
+        new = not result or turn[:3] != result[-1][:3]
+        whole = steps is None and turn.samples == samples
+        if keep < documents and new and not whole:
+            result.append(turn)
+            documents = keep
     return result
 
 
@@ -86,17 +97,16 @@ def survivors(
         show_progress_bar: count denoiser evaluations.
 
     Returns:
-        Some 1.4·top_k + 2 of the documents, or all if there are no more; distinct, and the query
-        itself first if it is among them.
+        Some top_k + 2 of the documents, or all if there are few; distinct, and the query itself
+        first if it is among them.
     """
     itself = [query] if query in documents else []
     alive = [text for text in dict.fromkeys(documents) if text != query]
     with tqdm(unit=" NFE", delay=2, desc="race", disable=not show_progress_bar) as bar:
         telling = _telling_steps(scorer, query, bar)
-        for turn in rounds(len(alive), top_k):
-            samples = range(min(turn.samples, scorer.denoiser.process.samples))
-            steps = sorted(telling[: turn.steps])
-            products = _products(scorer, query, alive, samples, steps, turn.both, bar)
+        for turn in rounds(len(alive), top_k, scorer.denoiser.process.samples):
+            steps = scorer.steps if turn.steps is None else sorted(telling[: turn.steps])
+            products = _products(scorer, query, alive, turn, steps, bar)
             scores = _partial(products, scorer.step_weights[steps], normalised)
             order = scores.argsort(descending=True, stable=True)[: turn.keep]
             alive = [alive[i] for i in order.tolist()]
@@ -106,7 +116,8 @@ def survivors(
 def _telling_steps(scorer: TrajectoryScorer, query: str, bar: tqdm[None]) -> list[int]:
     """The steps by their share of w_k ||δ||² along the query's trajectory, largest first.
 
-    Where the unconditional outputs are not kept, w_k ||o||² has to do.
+    Every other one comes before the rest, since neighbours tell the same. Where the unconditional
+    outputs are not kept, w_k ||o||² has to do.
     """
     block = scorer.own.unroll([query], [0], scorer.steps, bar)
     delta = block.outputs[0, 0]
@@ -115,33 +126,33 @@ def _telling_steps(scorer: TrajectoryScorer, query: str, bar: tqdm[None]) -> lis
     share = scorer.step_weights[: len(delta)] * delta.flatten(1).double().square().sum(1)
     # At the first state nothing tells which text has led there.
     later = [k for k in scorer.steps if k > 0] or list(scorer.steps)
-    return sorted(later, key=lambda k: -float(share[k]))
+    order = sorted(later, key=lambda k: -float(share[k]))
+    return order[::2] + order[1::2]
 
 
 def _products(
     scorer: TrajectoryScorer,
     query: str,
     documents: list[str],
-    samples: range,
+    turn: Round,
     steps: list[int],
-    both: bool,
     bar: tqdm[None],
 ) -> InnerProducts:
     """Four tensors [N, D, S, K], the first text being the query; D = 2 directions, or the first."""
-    pairs = [(query, text) for text in documents]
-    if both:
+    pairs, samples = [(query, text) for text in documents], range(turn.samples)
+    if turn.both:
         rows = scorer.rows(pairs, samples, steps, bar)
     else:
         rows = torch.cat(
             [
                 scorer.crossings.fill(
-                    [Crossing(query, text) for text in documents[start : start + ENCODED_AT_ONCE]],
+                    [Crossing(*pair) for pair in pairs[start : start + ENCODED_AT_ONCE]],
                     samples,
                     steps,
                     [query],
                     bar,
                 )
-                for start in range(0, len(documents), ENCODED_AT_ONCE)
+                for start in range(0, len(pairs), ENCODED_AT_ONCE)
             ]
         ).unsqueeze(1)
     return InnerProducts.of_rows(rows[..., steps])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ from test_scorer import gaussian
 
 from conjure_st import ConjureCrossEncoder, GenerativeProcess
 from conjure_st.adaptive import FEW_SAMPLES
-from conjure_st.race import rounds, survivors
+from conjure_st.race import Round, rounds, survivors
 from conjure_st.scorer import TrajectoryScorer
 
 PROCESS = GenerativeProcess(steps=5, samples=4)
@@ -41,16 +42,30 @@ def test_a_race_finds_the_best_for_less_and_scores_them_exactly(similarity: str)
     assert raced.scorer.nfe < exact.scorer.nfe / 2
 
 
-def test_the_first_round_costs_one_evaluation_per_document() -> None:
+def test_the_first_round_costs_one_evaluation_per_document(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     scorer = TrajectoryScorer(gaussian(PROCESS, (QUERY, *DOCUMENTS)))
-    survivors(scorer, QUERY, DOCUMENTS, top_k=20)
-    assert [turn.keep for turn in rounds(60, 20)] == [30]
+    monkeypatch.setattr("conjure_st.race.rounds", lambda *_, **__: [Round(1, 1, False, 30)])
+    assert len(survivors(scorer, QUERY, DOCUMENTS, top_k=20)) == 30
     own = 1 + 5 + 4  # the query's first sample: o(x_0, no text), five steps, four under no text
     assert scorer.nfe == own + 60
     # Nothing of it is paid for again when the exact scores come.
     pairs = [(QUERY, text) for text in DOCUMENTS]
     fresh = TrajectoryScorer(gaussian(PROCESS, (QUERY, *DOCUMENTS)))
     assert scorer.cost(pairs).nfe == fresh.cost(pairs).nfe - own - 60
+
+
+def test_rounds_look_at_something_new_and_keep_fewer_each_time() -> None:
+    for documents, top_k, samples in itertools.product((5, 30, 100, 5000), (1, 10), (1, 2, 5)):
+        planned = rounds(documents, top_k, samples)
+        keeps = [documents, *(turn.keep for turn in planned)]
+        assert all(a > b for a, b in itertools.pairwise(keeps)), keeps
+        assert len({turn[:3] for turn in planned}) == len(planned)
+        assert all(turn.samples <= samples and turn.keep >= top_k for turn in planned)
+        # A round that looks at everything would be the exact score.
+        assert all(turn.steps is not None or turn.samples < samples for turn in planned)
+    assert not rounds(3, 1, 5)
 
 
 def test_few_documents_are_all_scored() -> None:
