@@ -113,7 +113,7 @@ class Bench:
         work = self.bare(batch, evaluations)
         for _ in range(3):  # side by side, as the machine's speed drifts
             bare.append(evaluations / self.seconds(work))
-            scorer = TrajectoryScorer(self.denoiser, batch_size=batch)
+            scorer = self.scorer()
             spent = self.seconds(lambda s=scorer: s.divergences(pairs, samples=1))
             engine.append(scorer.nfe / spent)
         self.say(f"bare denoiser, best batch ({batch}), NFE/s", statistics.median(bare))
