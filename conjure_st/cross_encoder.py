@@ -16,7 +16,6 @@ from torch import nn
 
 from conjure_st.cache import TrajectoryCache
 from conjure_st.card import model_card
-from conjure_st.denoisers import Denoiser
 from conjure_st.divergence import Divergence
 from conjure_st.module import ConjureModule, Similarity
 from conjure_st.process import GenerativeProcess
@@ -127,16 +126,14 @@ class ConjureCrossEncoder(CrossEncoder):
                 similarity,
                 cache=cache,
                 evaluation_batch_size=evaluation_batch_size,
-                **({} if isinstance(model_name_or_path, Denoiser) else {
-                    "device": device,
-                    "dtype": dtype,
-                    "variant": variant,
-                    "revision": revision,
-                    "token": token,
-                    "local_files_only": local_files_only,
-                    "trust_remote_code": trust_remote_code,
-                }),
-            )  # fmt: skip
+                device=device,
+                dtype=dtype,
+                variant=variant,
+                revision=revision,
+                token=token,
+                local_files_only=local_files_only,
+                trust_remote_code=trust_remote_code,
+            )
             if activation_fn is None and similarity == "jeffreys":
                 activation_fn = nn.Identity()
             super().__init__(

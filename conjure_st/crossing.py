@@ -15,8 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from conjure_st.cache import TrajectoryCache, TrajectoryKey
-from conjure_st.divergence import InnerProducts, inner_products
 from conjure_st.evaluator import Evaluator
+from conjure_st.inner_products import InnerProducts, inner_products
 from conjure_st.states import Block, NotFiniteError, OwnStates
 from conjure_st.texts import Pair
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from conjure_st.crossing import Crossing
-from conjure_st.divergence import InnerProducts
+from conjure_st.inner_products import InnerProducts
 from conjure_st.scorer import TrajectoryScorer
 
 ENCODED_AT_ONCE = 256

@@ -20,8 +20,9 @@ from tqdm import tqdm
 from conjure_st.cache import TrajectoryCache
 from conjure_st.crossing import Crossing, Crossings, tiles
 from conjure_st.denoisers import Denoiser
-from conjure_st.divergence import Divergence, InnerProducts, divergences, weights
+from conjure_st.divergence import Divergence, divergences, weights
 from conjure_st.evaluator import Evaluator
+from conjure_st.inner_products import InnerProducts
 from conjure_st.states import NotFiniteError, OwnStates
 from conjure_st.texts import Pair, check_pairs, check_text
 
@@ -288,7 +289,9 @@ class TrajectoryScorer:
         return result
 
     def _numbers(self, samples: int | None) -> range:
-        return range(self.denoiser.process.samples if samples is None else samples)
+        if samples is not None and samples < 1:
+            raise ValueError(f"samples={samples}: there must be at least one.")
+        return range(samples or self.denoiser.process.samples)
 
     def _crossings_of(self, pair: Pair, samples: range) -> int:
         """Evaluations of one text along the other's trajectory that a pair takes."""

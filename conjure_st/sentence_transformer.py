@@ -15,7 +15,6 @@ from sentence_transformers.sentence_transformer.model_card import SentenceTransf
 
 from conjure_st.cache import TrajectoryCache
 from conjure_st.card import CITATIONS
-from conjure_st.denoisers import Denoiser
 from conjure_st.embedder import AnchoredEmbedder
 from conjure_st.embedding_module import DIMENSION, ConjureEmbeddingModule
 from conjure_st.process import GenerativeProcess
@@ -113,16 +112,14 @@ class ConjureSentenceTransformer(SentenceTransformer):
                 anchors,
                 cache=cache,
                 evaluation_batch_size=evaluation_batch_size,
-                **({} if isinstance(model_name_or_path, Denoiser) else {
-                    "device": device,
-                    "dtype": dtype,
-                    "variant": variant,
-                    "revision": revision,
-                    "token": token,
-                    "local_files_only": local_files_only,
-                    "trust_remote_code": trust_remote_code,
-                }),
-            )  # fmt: skip
+                device=device,
+                dtype=dtype,
+                variant=variant,
+                revision=revision,
+                token=token,
+                local_files_only=local_files_only,
+                trust_remote_code=trust_remote_code,
+            )
             super().__init__(
                 modules=[module], **{**common, "device": device or str(module.denoiser.device)}
             )

@@ -32,7 +32,7 @@ class TextModule(InputModule):
     Args:
         model: what `conjure_st.denoisers.load` takes, or a denoiser.
         process: settings; a dict of them is what a saved folder has.
-        loading: further arguments of `conjure_st.denoisers.load`.
+        loading: further arguments of `conjure_st.denoisers.load`; a denoiser is loaded already.
 
     Attributes:
         denoiser: the model under its process.

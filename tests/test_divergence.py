@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import conjure_st.divergence
-from conjure_st.divergence import InnerProducts, divergence, divergences, inner_products, weights
+from conjure_st.divergence import divergence, divergences, weights
+from conjure_st.inner_products import InnerProducts, inner_products
 
 STEPS, SAMPLES = 4, 6
 

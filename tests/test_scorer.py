@@ -177,6 +177,8 @@ def test_cost_follows_distinct_texts_and_is_foretold() -> None:
     scorer.divergences([("a cat", "a kitten")])
     assert scorer.nfe == cost.nfe
     assert scorer.cost(pairs, samples=5) == (4, 6, 4 * 2 * (4 + 3) + 2, 6 * 2 * 2 * 3)
+    with pytest.raises(ValueError, match="samples=0: there must be at least one"):
+        scorer.cost(pairs, samples=0)
     unnormalised = TrajectoryScorer(gaussian(process), normalise=False)
     assert unnormalised.cost(pairs).own == 4 * 4 * 3
 
