@@ -25,24 +25,26 @@ from conjure_st.texts import Pair
 REFERENCE = GenerativeProcess(steps=10, samples=64)
 PAPER = GenerativeProcess.preset("paper")
 
+
+def few(steps: int, *compared: int, samples: int = 1, leading: bool = False) -> GenerativeProcess:
+    """A sampler of few steps, compared at some; None named is all."""
+    return GenerativeProcess(
+        steps=steps,
+        samples=samples,
+        compared_steps=compared or None,
+        timestep_spacing="leading" if leading else None,
+    )
+
+
 CANDIDATES: dict[str, GenerativeProcess] = {
     **{f"paper: T=10, S={s}": PAPER.replace(samples=s) for s in (5, 2, 1)},
-    **{f"T=10, step {k} alone": PAPER.replace(samples=1, compared_steps=(k,)) for k in (1, 4, 8)},
-    **{f"T={t}, every step": GenerativeProcess(steps=t, samples=1) for t in (8, 6, 5, 4, 3, 2)},
-    **{
-        f"T={t}, last step": GenerativeProcess(steps=t, samples=1, compared_steps=(t - 1,))
-        for t in (6, 5, 4, 3, 2)
-    },
-    **{
-        f"T={t}, last two steps": GenerativeProcess(
-            steps=t, samples=1, compared_steps=(t - 2, t - 1)
-        )
-        for t in (5, 4, 3)
-    },
-    **{
-        f"T={t}, last step, S=2": GenerativeProcess(steps=t, samples=2, compared_steps=(t - 1,))
-        for t in (4, 3, 2)
-    },
+    **{f"T=10, step {k} alone": few(10, k) for k in (1, 4, 6, 7, 8, 9)},
+    **{f"T={t}, every step": few(t) for t in (6, 4, 3, 2)},
+    **{f"T={t}, last step": few(t, t - 1) for t in (6, 5, 4, 3, 2)},
+    **{f"T={t}, last two steps": few(t, t - 2, t - 1) for t in (6, 5, 4, 3)},
+    **{f"T={t}, leading, step {t - 2}": few(t, t - 2, leading=True) for t in (6, 5, 4, 3)},
+    **{f"T={t}, last step, S=2": few(t, t - 1, samples=2) for t in (4, 3)},
+    **{f"T={t}, last two, S=2": few(t, t - 2, t - 1, samples=2) for t in (4, 3)},
     "fast": GenerativeProcess.preset("fast"),
 }
 

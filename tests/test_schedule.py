@@ -6,6 +6,7 @@ from conftest import ddim, pixart, sd3, stable_diffusion
 from diffusers import DPMSolverMultistepScheduler, EDMEulerScheduler
 
 from conjure_st.denoisers import load
+from conjure_st.denoisers.schedule import measure
 from conjure_st.denoisers.stepping import make_scheduler
 from conjure_st.divergence import weights
 from conjure_st.process import GenerativeProcess
@@ -184,3 +185,32 @@ def test_a_scheduler_without_the_setting_does_not_make_ddim_clip():
 def test_edm_s_noise_levels_are_refused():
     with pytest.raises(ValueError, match="EDMEulerScheduler has no alphas_cumprod"):
         make_scheduler(EDMEulerScheduler(), GenerativeProcess())
+
+
+@pytest.mark.parametrize("steps", range(1, 31))
+def test_ancestral_steps_are_finite_however_little_signal_the_first_state_has(steps):
+    """In float32 the root of 1 - ᾱ' - σ² is NaN at T = 5."""
+    silent_start = ddim(
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="sample",
+        timestep_spacing="trailing",
+        set_alpha_to_one=True,
+    )
+    schedule = measure(make_scheduler(silent_start, GenerativeProcess(steps=steps)), 1.0, "sample")
+    assert not schedule.obstacle
+    assert bool(torch.stack([schedule.a, schedule.b, schedule.sigma]).isfinite().all())
+    assert bool((schedule.sigma[:-1] > 0).all())
+
+
+def test_a_step_that_gives_nan_is_named(monkeypatch):
+    scheduler = make_scheduler(ddim(), GenerativeProcess(steps=3))
+    step = scheduler.step
+
+    def broken(output, t, *rest, **settings):
+        nan = torch.nan if t == scheduler.timesteps[1] else 1.0
+        return (step(output, t, *rest, **settings)[0] * nan,)
+
+    monkeypatch.setattr(scheduler, "step", broken)
+    monkeypatch.setattr("conjure_st.denoisers.schedule.deepcopy", lambda same: same)
+    with pytest.raises(ValueError, match="Step 1 of DDIMScheduler with 3 steps gives NaN"):
+        measure(scheduler, 1.0, "epsilon")

@@ -132,6 +132,12 @@ def measure(scheduler: Scheduler, eta: float, prediction_type: str) -> Schedule:
     probes = _probe(scheduler, eta, global_seed=0)
     again = _probe(scheduler, eta, global_seed=1)
     name = type(scheduler).__name__
+    for k, probe in enumerate(probes):
+        if not bool(probe.after.isfinite().all()):
+            raise ValueError(
+                f"Step {k} of {name} with {len(probes)} steps gives NaN or infinite states. Use "
+                "another number of steps, or another scheduler."
+            )
     if any(not torch.equal(p.after, q.after) for p, q in zip(probes, again, strict=True)):
         raise ValueError(
             f"{name} draws noise of its own, which nobody can repeat. Use a scheduler whose step "

@@ -105,6 +105,11 @@ def make_scheduler(own: Scheduler, process: GenerativeProcess, image_tokens: int
     arguments: dict[str, Any] = {}
     if scheduler.config.get("use_dynamic_shifting", False):
         arguments["mu"] = _resolution_shift(scheduler.config, image_tokens)
+    for name in ("alphas_cumprod", "final_alpha_cumprod"):
+        if isinstance(getattr(scheduler, name, None), torch.Tensor):
+            # Ancestral steps take the root of 1 - ᾱ' - σ², which is next to nothing where ᾱ is:
+            # float32 makes it negative for some numbers of steps, and every state NaN.
+            setattr(scheduler, name, getattr(scheduler, name).double())
     scheduler.set_timesteps(process.steps, **arguments)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)  # else a repeated timestep would be looked up wrongly
