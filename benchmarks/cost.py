@@ -100,7 +100,8 @@ class Bench:
         return work
 
     def rates(self) -> None:
-        evaluations = self.number(1280, 128)
+        most = max(BATCHES)
+        evaluations = max(1, round(1280 * self.scale / most)) * most  # whole batches of any size
         best: dict[int, float] = {}
         for batch in BATCHES:
             work = self.bare(batch, evaluations)

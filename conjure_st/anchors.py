@@ -92,7 +92,7 @@ class AnchorStates:
             return 0
         if self.texts is not None:
             own = OwnStates(self.evaluator, cache, unconditional=True)
-            return own.missing_nfe(self.texts, self._samples, self._steps)
+            return own.missing_nfe(dict.fromkeys(self.texts, self._steps), self._samples)
         known = cache.known([self._key(s) for s in self._samples])
         return self._length * sum(of.outputs < self._length for of in known)
 

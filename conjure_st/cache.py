@@ -89,9 +89,18 @@ class TrajectoryCache:
         self._lock = Lock()
 
     @classmethod
-    def default(cls) -> TrajectoryCache:
-        """In the user's cache folder, or where CONJURE_ST_CACHE says ("off": in memory only)."""
-        return cls(default_folder())
+    def at(cls, place: TrajectoryCache | str | Path | None) -> TrajectoryCache:
+        """The cache that a user means.
+
+        Args:
+            place: a cache, which is taken as it is; a folder; "off", for one in memory only; None
+                for the user's cache folder, or what CONJURE_ST_CACHE says (a folder, or "off").
+        """
+        if isinstance(place, TrajectoryCache):
+            return place
+        if place is None:
+            return cls(default_folder())
+        return cls(None if place == "off" else Path(place).expanduser())
 
     # Trajectories ---------------------------------------------------------------------------
 

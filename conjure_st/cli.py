@@ -225,11 +225,15 @@ def _divergences(
     quiet: bool,
     tolerance: float | None,
 ) -> list[Divergence]:
-    cost = model.cost(pairs)
+    from conjure_st.adaptive import FEW_SAMPLES
+
+    # A tolerance begins with so many samples and may ask for more.
+    samples = max(FEW_SAMPLES, model.process.samples) if tolerance else None
+    cost = model.cost(pairs, samples=samples)
     if cost.nfe >= LONG and not quiet:
         click.echo(
             f"{counted(cost.texts, 'text')}, {counted(cost.pairs, 'pair')}: "
-            f"{cost.nfe:,} denoiser evaluations (NFE)",
+            f"{cost.nfe:,} denoiser evaluations (NFE){' or more' if tolerance else ''}",
             err=True,
         )
     return model.divergence(pairs, tolerance=tolerance, show_progress_bar=not quiet)

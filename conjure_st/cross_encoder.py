@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -28,6 +28,8 @@ Strategy = Literal["exact", "race"]
 
 PAIRS_AT_ONCE = 4096
 """Pairs of one call of the module: they share batches, and their inner products some megabytes."""
+
+_PREDICT_ARGUMENTS = list(inspect.signature(CrossEncoder.predict).parameters)[1:]
 
 
 class ConjureCrossEncoder(CrossEncoder):
@@ -97,8 +99,6 @@ class ConjureCrossEncoder(CrossEncoder):
             "local_files_only": local_files_only,
             "model_card_data": model_card_data,
         }
-        if isinstance(cache, (str, Path)):
-            cache = TrajectoryCache(cache)
         if saved_model_type(model_name_or_path) is not None:
             asked = {"process": process, "variant": variant, "revision": revision}
             given = [name for name, value in asked.items() if value is not None]
@@ -117,7 +117,7 @@ class ConjureCrossEncoder(CrossEncoder):
             )
             self.scorer.evaluator.batch_size = evaluation_batch_size
             if cache is not None:
-                self.scorer.use(cache)
+                self.scorer.use(TrajectoryCache.at(cache))
         else:
             similarity = similarity or "normalised"
             module = ConjureModule(
@@ -177,46 +177,63 @@ class ConjureCrossEncoder(CrossEncoder):
             tolerance: largest standard error of a score in [0, 1] (or of -J). Samples are added to
                 a pair, up to 64, until its score is as certain. None takes the process's samples.
         """
+        kwargs |= dict(zip(_PREDICT_ARGUMENTS, args, strict=False))
+        name = "sentences" if "sentences" in kwargs else "inputs"  # its name before 5.4
+        if isinstance(kwargs.get(name), Iterator):
+            kwargs[name] = list(kwargs[name])
         # All of the input is looked at before any of it is paid for.
-        inputs = args[0] if args else kwargs.get("inputs", kwargs.get("sentences", []))
+        inputs = kwargs.get(name, [])
         check_pairs([inputs] if self.is_singular_input(inputs) else inputs)
-        if len(args) < 4:
-            kwargs["batch_size"] = max(PAIRS_AT_ONCE, kwargs.get("batch_size", 0))
+        if kwargs.get("batch_size", 1) > 0:
+            kwargs["batch_size"] = max(PAIRS_AT_ONCE, kwargs.get("batch_size", 1))
         elsewhere = kwargs.get("pool") is not None or isinstance(kwargs.get("device"), list)
         if kwargs.get("show_progress_bar") and not elsewhere:
             # Evaluations tell more of the time that is left than batches do.
             kwargs |= {"show_progress_bar": False, "show_evaluations": True}
-        return super().predict(*args, tolerance=tolerance, **kwargs)
+        return super().predict(tolerance=tolerance, **kwargs)
 
     def rank(  # type: ignore[override]
-        self, *args: Any, strategy: Strategy = "exact", **kwargs: Any
+        self,
+        query: str,
+        documents: Sequence[str],
+        top_k: int | None = None,
+        *args: Any,
+        strategy: Strategy = "exact",
+        **kwargs: Any,
     ) -> list[dict[Any, Any]]:
         """As any CrossEncoder's, and:
 
         Args:
+            query: the text to compare with.
+            documents: N texts.
+            top_k: how many of the best to give; None is all.
             args, kwargs: see `CrossEncoder.rank`.
             strategy: "exact" scores all documents. "race" drops the hopeless early and scores the
                 rest exactly; it needs top_k, and may miss a document that "exact" has among them.
+                (With a pool of processes the race itself is run in this one.)
 
         Raises:
             ValueError: an unknown strategy, or a race without top_k.
         """
         if strategy not in get_args(Strategy):
             raise ValueError(f"strategy={strategy!r} is unknown. Pass one of {get_args(Strategy)}.")
-        if strategy == "exact":
-            ranking: list[dict[Any, Any]] = super().rank(*args, **kwargs)
-            return ranking
-        given = inspect.signature(CrossEncoder.rank).bind(self, *args, **kwargs)
-        given.apply_defaults()
-        asked = given.arguments
-        documents, top_k = list(asked["documents"]), asked["top_k"]
-        if top_k is None:
-            raise ValueError('strategy="race" looks for the best top_k documents. Pass top_k=….')
-        prompt = self._resolve_prompt(asked["prompt"], asked["prompt_name"])
-        pairs = self.module.pairs([(asked["query"], document) for document in documents], prompt)
-        chosen = self._shortlist(pairs, top_k, bool(asked["show_progress_bar"]))
-        asked["documents"] = [documents[i] for i in chosen]
-        ranking = super().rank(*given.args[1:], **given.kwargs)
+        chosen = list(range(len(documents)))
+        if strategy == "race":
+            if top_k is None or top_k < 1:
+                raise ValueError(
+                    f'strategy="race" looks for the best top_k documents, and top_k={top_k}. '
+                    "Pass, for example, top_k=10."
+                )
+            given = dict(zip(("return_documents", "prompt_name", "prompt"), args, strict=False))
+            prompt, name = ((given | kwargs).get(key) for key in ("prompt", "prompt_name"))
+            if not isinstance(kwargs.get("device"), list) and kwargs.get("pool") is None:
+                self._resolve_inference_device(kwargs.get("device"))
+            pairs = self.module.pairs(
+                [(query, document) for document in documents], self._resolve_prompt(prompt, name)
+            )
+            chosen = self._shortlist(pairs, top_k, bool(kwargs.get("show_progress_bar")))
+        some = [documents[i] for i in chosen]
+        ranking = super().rank(query, some, top_k, *args, **kwargs)
         return [{**place, "corpus_id": chosen[int(place["corpus_id"])]} for place in ranking]
 
     def shortlist(
@@ -236,11 +253,13 @@ class ConjureCrossEncoder(CrossEncoder):
             show_progress_bar: count denoiser evaluations.
 
         Returns:
-            Some top_k + 2 numbers below N, or more where documents are alike; ascending.
+            A few more than top_k numbers below N, ascending.
 
         Raises:
             ValueError: something is no text, or the model's output is not finite.
         """
+        if isinstance(documents, str):
+            raise ValueError(f"Expected a list of documents, not {documents!r}.")
         pairs = self._read([(query, document) for document in documents])
         return self._shortlist(pairs, top_k, show_progress_bar)
 
@@ -248,20 +267,22 @@ class ConjureCrossEncoder(CrossEncoder):
         if not pairs:
             return []
         self.module.follow_networks()
-        alive = survivors(
-            self.scorer,
-            pairs[0][0],
-            [document for _, document in pairs],
-            top_k,
-            normalised=self.module.similarity == "normalised",
-            show_progress_bar=show_progress_bar,
+        alive = set(
+            survivors(
+                self.scorer,
+                pairs[0][0],
+                [document for _, document in pairs],
+                top_k,
+                normalised=self.module.similarity == "normalised",
+                show_progress_bar=show_progress_bar,
+            )
         )
-        return [i for i, (_, document) in enumerate(pairs) if document in set(alive)]
+        return [i for i, (_, document) in enumerate(pairs) if document in alive]
 
-    def cost(self, pairs: Sequence[Any]) -> Cost:
+    def cost(self, pairs: Sequence[Any], *, samples: int | None = None) -> Cost:
         """What scoring these pairs, or this pair, would cost now; see `TrajectoryScorer.cost`."""
         self.module.follow_networks()
-        return self.scorer.cost(self._read(pairs))
+        return self.scorer.cost(self._read(pairs), samples=samples)
 
     def divergence(
         self,

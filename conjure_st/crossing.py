@@ -23,6 +23,10 @@ from conjure_st.texts import Pair
 DIFFERENCE, CROSS = InnerProducts._fields.index("difference"), InnerProducts._fields.index("cross")
 
 
+KEPT_AFTER = 64
+"""Batches between one writing of rows and the next: what a killed process may lose."""
+
+
 class Crossing(NamedTuple):
     """One text's trajectories under another text.
 
@@ -130,15 +134,21 @@ class Crossings:
         if tokens is not None:
             # Texts of like length side by side, so that a batch has little padding.
             lengths = tokens.sum(1).cpu()[under]
-        for cells in self._batches(missing & ~free, None if tokens is None else lengths):
-            i, s, k = cells.unbind(1)
-            states = block.states[along[i], s, k]
-            crossed = self.evaluator.predict(states, k, conditioning, under[i], bar).cpu()
-            for j in (~crossed.flatten(1).isfinite().all(1)).nonzero()[:1]:
-                found = crossings[int(i[j])]
-                raise NotFiniteError(found.under, (min(found), max(found)))
-            self._put(rows, cells, crossings, block, crossed)
-        self._keep(rows, missing.any(2), crossings, samples)
+        batches = self._batches(missing & ~free, None if tokens is None else lengths)
+        try:
+            for number_of_it, cells in enumerate(batches, 1):
+                i, s, k = cells.unbind(1)
+                states = block.states[along[i], s, k]
+                crossed = self.evaluator.predict(states, k, conditioning, under[i], bar).cpu()
+                for j in (~crossed.flatten(1).isfinite().all(1)).nonzero()[:1]:
+                    found = crossings[int(i[j])]
+                    raise NotFiniteError(found.under, (min(found), max(found)))
+                self._put(rows, cells, crossings, block, crossed)
+                if number_of_it % KEPT_AFTER == 0:
+                    missing = self._keep(rows, missing, steps, crossings, samples)
+        finally:
+            # Whatever stops it, what was evaluated is paid for.
+            self._keep(rows, missing, steps, crossings, samples)
         return rows
 
     def _batches(self, cells: Tensor, order: Tensor | None = None) -> Iterator[Tensor]:
@@ -185,11 +195,20 @@ class Crossings:
         rows[i, s, :, k] = torch.stack(list(products), 1)
 
     def _keep(
-        self, rows: Tensor, new: Tensor, crossings: Sequence[Crossing], samples: Sequence[int]
-    ) -> None:
+        self,
+        rows: Tensor,
+        missing: Tensor,
+        steps: Sequence[int],
+        crossings: Sequence[Crossing],
+        samples: Sequence[int],
+    ) -> Tensor:
+        """Put rows that have gained cells into the cache; returns the cells missing still."""
+        left = missing & self.missing(rows, steps)
         digests = self._digests(crossings, samples)
-        kept = {digests[i][s]: rows[i, s].clone() for i, s in new.nonzero().tolist()}
+        gained = (missing & ~left).any(2).nonzero().tolist()
+        kept = {digests[i][s]: rows[i, s].clone() for i, s in gained}
         self.cache.put_rows(kept, self.evaluator.denoiser.identity)
+        return left
 
     def _digests(self, crossings: Sequence[Crossing], samples: Sequence[int]) -> list[list[str]]:
         denoiser = self.evaluator.denoiser

@@ -26,10 +26,9 @@ from torch import Tensor
 from conjure_st.anchors import AnchorStates
 from conjure_st.cache import TrajectoryCache, TrajectoryKey
 from conjure_st.denoisers import Denoiser
-from conjure_st.divergence import weights
 from conjure_st.evaluator import Evaluator
-from conjure_st.scorer import compared_steps
 from conjure_st.states import NotFiniteError
+from conjure_st.steps import Steps
 
 BLOCK_BYTES = 1 << 26
 """Of the φ made at a time. Bounds memory, some five times this, whatever the number of texts."""
@@ -68,15 +67,8 @@ class AnchoredEmbedder:
         cache: TrajectoryCache | None = None,
         batch_size: int | None = None,
     ) -> None:
-        process, self._compared = denoiser.process, compared_steps(denoiser)
-        w = weights(process.weighting, denoiser.schedule)
-        # A step of no weight is not worth an evaluation.
-        steps = [k for k in self._compared if w[k] > 0]
-        if not steps:
-            raise ValueError(
-                f"compared_steps={process.compared_steps} are steps of no weight under "
-                f"weighting={process.weighting!r}, so embeddings would be zero. Compare others."
-            )
+        process = denoiser.process
+        w, self._compared, steps = Steps.of(denoiser)
         self.evaluator = Evaluator(denoiser, batch_size)
         self.anchors = AnchorStates(self.evaluator, anchors, steps)
         self.cache = TrajectoryCache() if cache is None else cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from conjure_st.cache import TrajectoryCache
@@ -23,7 +24,7 @@ class ConjureEmbeddingModule(TextModule):
         dimension: of an embedding; None is that of the unprojected φ.
         anchors: texts whose trajectories the anchor states are; None is the unconditional
             process's.
-        cache: of trajectories and embeddings; None is the user's own, on disk.
+        cache: of trajectories and embeddings; see `TrajectoryCache.at`.
         evaluation_batch_size: rows of one denoiser call; None chooses by device.
         loading: further arguments of `conjure_st.denoisers.load`.
 
@@ -38,7 +39,7 @@ class ConjureEmbeddingModule(TextModule):
         dimension: int | None = DIMENSION,
         anchors: Sequence[str] | None = None,
         *,
-        cache: TrajectoryCache | None = None,
+        cache: TrajectoryCache | str | Path | None = None,
         evaluation_batch_size: int | None = None,
         **loading: Any,
     ) -> None:
@@ -47,7 +48,7 @@ class ConjureEmbeddingModule(TextModule):
             self.denoiser,
             anchors=anchors,
             dimension=dimension,
-            cache=TrajectoryCache.default() if cache is None else cache,
+            cache=TrajectoryCache.at(cache),
             batch_size=evaluation_batch_size,
         )
 

@@ -32,12 +32,13 @@ class Evaluator:
 
     Attributes:
         nfe: denoiser evaluations spent so far.
-        batch_size: as above; set anew, lower, when the device's memory has run out.
+        batch_size: as above; lower once the device's memory has run out.
+
+    Raises:
+        ValueError: batch_size is below 1.
     """
 
     def __init__(self, denoiser: Denoiser, batch_size: int | None = None) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size={batch_size}: a batch has at least one row.")
         self.denoiser = denoiser
         self.batch_size = batch_size
         self.nfe = 0
@@ -54,6 +55,17 @@ class Evaluator:
             "_starts": {},
             "_encoded_for": None,
         }
+
+    @property
+    def batch_size(self) -> int | None:
+        """Rows of one denoiser call, where they were chosen."""
+        return self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, rows: int | None) -> None:
+        if rows is not None and rows < 1:
+            raise ValueError(f"batch_size={rows}: a batch has at least one row.")
+        self._batch_size = rows
 
     @property
     def rows_per_call(self) -> int:
@@ -147,9 +159,10 @@ class Evaluator:
         outputs: list[Tensor] = []
         start = 0
         while start < len(x):
-            size = self.rows_per_call
+            size = min(self.rows_per_call, len(x) - start)
             rows = slice(start, start + size)
             where = under[rows].to(device)
+            output = None
             try:
                 output = self.denoiser.predict(
                     x[rows].to(device),
@@ -159,6 +172,7 @@ class Evaluator:
             except RuntimeError as error:
                 if size == 1 or not should_reduce_batch_size(error):
                     raise
+            if output is None:  # out of the except clause, whose traceback holds on to memory
                 self._halve(size)
                 continue
             outputs.append(output)

@@ -7,6 +7,7 @@ of a CrossEncoder expects gives (1+c)/2 in [0, 1]; with the raw Jeffreys diverge
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -32,7 +33,7 @@ class ConjureModule(TextModule):
         model: what `conjure_st.denoisers.load` takes, or a denoiser.
         process: settings; a dict of them is what a saved folder has.
         similarity: "normalised" (c) or "jeffreys" (-J, the paper's raw score).
-        cache: of trajectories; None is the user's own, on disk.
+        cache: of trajectories and pairs; see `TrajectoryCache.at`.
         evaluation_batch_size: rows of one denoiser call; None chooses by device.
         loading: further arguments of `conjure_st.denoisers.load`.
 
@@ -48,7 +49,7 @@ class ConjureModule(TextModule):
         process: GenerativeProcess | dict[str, Any] | None = None,
         similarity: Similarity = "normalised",
         *,
-        cache: TrajectoryCache | None = None,
+        cache: TrajectoryCache | str | Path | None = None,
         evaluation_batch_size: int | None = None,
         **loading: Any,
     ) -> None:
@@ -60,7 +61,7 @@ class ConjureModule(TextModule):
         self.similarity: Similarity = similarity
         self.scorer = TrajectoryScorer(
             self.denoiser,
-            cache=TrajectoryCache.default() if cache is None else cache,
+            cache=TrajectoryCache.at(cache),
             batch_size=evaluation_batch_size,
             normalise=similarity == "normalised",
         )

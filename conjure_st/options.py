@@ -128,7 +128,6 @@ def load(quiet: bool, settings: dict[str, Any]) -> ConjureCrossEncoder:
     import torch
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
-    from conjure_st.cache import TrajectoryCache
     from conjure_st.cross_encoder import ConjureCrossEncoder
 
     if settings["device"]:
@@ -139,10 +138,8 @@ def load(quiet: bool, settings: dict[str, Any]) -> ConjureCrossEncoder:
             raise click.BadParameter(
                 f"{settings['device']!r} cannot be used here: {reason}", param_hint="'--device'"
             ) from error
-    named = ("similarity", "device", "dtype", "variant", "revision", "local_files_only")
+    named = ("similarity", "device", "dtype", "variant", "revision", "local_files_only", "cache")
     chosen = {name: settings[name] for name in named if settings[name]}
-    if settings["cache"]:
-        chosen["cache"] = TrajectoryCache() if settings["cache"] == "off" else settings["cache"]
     try:
         return ConjureCrossEncoder(settings["model"], process=process, **chosen)
     except HTTPError as error:  # of a download that broke off; not every one is an OSError

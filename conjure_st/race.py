@@ -97,8 +97,8 @@ def survivors(
         show_progress_bar: count denoiser evaluations.
 
     Returns:
-        Some top_k + 2 of the documents, or all if there are few; distinct, and the query itself
-        first if it is among them.
+        A few more than top_k of the documents, or all if there are few; distinct, and the query
+        itself first if it is among them.
     """
     itself = [query] if query in documents else []
     alive = [text for text in dict.fromkeys(documents) if text != query]

@@ -9,7 +9,8 @@ but all texts start from the same noise, so that each is known under the other t
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -20,10 +21,11 @@ from tqdm import tqdm
 from conjure_st.cache import TrajectoryCache
 from conjure_st.crossing import Crossing, Crossings, tiles
 from conjure_st.denoisers import Denoiser
-from conjure_st.divergence import Divergence, divergences, weights
+from conjure_st.divergence import Divergence, divergences
 from conjure_st.evaluator import Evaluator
 from conjure_st.inner_products import InnerProducts
 from conjure_st.states import NotFiniteError, OwnStates
+from conjure_st.steps import Steps
 from conjure_st.texts import Pair, check_pairs, check_text
 
 Measure = Literal["jeffreys", "similarity", "forward"]
@@ -84,10 +86,7 @@ class TrajectoryScorer:
         normalise: bool = True,
     ) -> None:
         # Refuses a sampler that the weighting does not fit before anything is paid for.
-        self.step_weights = weights(denoiser.process.weighting, denoiser.schedule)
-        self.compared = compared_steps(denoiser)
-        # A step of no weight is not worth an evaluation.
-        self.steps = [k for k in self.compared if self.step_weights[k] > 0]
+        self.step_weights, self.compared, self.steps = Steps.of(denoiser)
         self.evaluator = Evaluator(denoiser, batch_size)
         self.normalise = normalise
         self.use(TrajectoryCache() if cache is None else cache)
@@ -119,19 +118,19 @@ class TrajectoryScorer:
         return self._cost(_distinct(check_pairs(pairs)), self._numbers(samples))
 
     def _cost(self, distinct: list[Pair], samples: range) -> Cost:
-        texts = sorted({text for pair in distinct for text in pair})
-        if not distinct:
-            return Cost(0, 0, 0, 0)
-        crossings = _both_ways(distinct)
-        missing = self.crossings.missing(self.crossings.held(crossings, samples), self.steps)
-        unknown = missing.flatten(1).any(1).unflatten(0, (-1, 2)).any(1)
-        needed = sorted({t for p, new in zip(distinct, unknown, strict=True) if new for t in p})
-        own = 0
-        if needed:
+        cross, wanted = 0, defaultdict[str, set[int]](set)
+        for tile in tiles(distinct, self._texts_at_once(len(samples))):
+            crossings = _both_ways(tile)
+            missing = self.crossings.missing(self.crossings.held(crossings, samples), self.steps)
             steps = missing.any(1).any(0).nonzero().flatten().tolist()
-            own = self.own.missing_nfe(needed, samples, steps)
-        cross = missing & ~self.crossings.free(crossings, set(texts))[:, None]
-        return Cost(len(texts), len(distinct), own, int(cross.sum()))
+            for crossing, new in zip(crossings, missing.any(2).any(1), strict=True):
+                for text in crossing if new else ():
+                    wanted[text].update(steps)
+            free = self.crossings.free(crossings, {text for pair in tile for text in pair})
+            cross += int((missing & ~free[:, None]).sum())
+        texts = {text for pair in distinct for text in pair}
+        own = self.own.missing_nfe(wanted, samples)
+        return Cost(len(texts), len(distinct), own, cross)
 
     # Scores ---------------------------------------------------------------------------------
 
@@ -160,7 +159,7 @@ class TrajectoryScorer:
         """
         checked = check_pairs(pairs)
         numbers = self._numbers(samples)
-        found = self._divergences(_distinct(checked), numbers, show_progress_bar)
+        found = dict(self._divergences(_distinct(checked), numbers, show_progress_bar))
         # Each pair is computed in one direction, so that symmetry is exact.
         same = self._of_itself(len(numbers))
         return [
@@ -195,16 +194,25 @@ class TrajectoryScorer:
         columns = rows
         if texts2 is not None:
             columns = [check_text(text) for text in texts2]
-        grid = [(a, b) for a in rows for b in columns]
-        found = self.divergences(grid, show_progress_bar=show_progress_bar)
-        values = np.array([getattr(d, measure) for d in found], dtype=np.float64)
-        return values.reshape(len(rows), len(columns))
+        places: tuple[dict[str, list[int]], ...] = ({}, {})
+        for of_text, listed in zip(places, (rows, columns), strict=True):
+            for i, text in enumerate(listed):
+                of_text.setdefault(text, []).append(i)
+        numbers = self._numbers(None)
+        matrix = np.full((len(rows), len(columns)), getattr(self._of_itself(1), measure))
+        pairs = _distinct([(a, b) for a in places[0] for b in places[1]])
+        for (a, b), found in self._divergences(pairs, numbers, show_progress_bar):
+            for first, second, d in ((a, b, found), (b, a, found.swapped())):
+                where = np.ix_(places[0].get(first, []), places[1].get(second, []))
+                matrix[where] = getattr(d, measure)
+        return matrix
 
     # Passes ---------------------------------------------------------------------------------
 
     def _divergences(
         self, distinct: list[Pair], samples: range, show_progress_bar: bool
-    ) -> dict[Pair, Divergence]:
+    ) -> Iterator[tuple[Pair, Divergence]]:
+        """Each pair's, tile by tile."""
         cost = self._cost(distinct, samples)
         needs = self.own.nbytes_of(cost.texts, len(samples), self.compared)
         if cost.own and needs > self.cache.max_bytes and self.cache.store is None:
@@ -214,7 +222,6 @@ class TrajectoryScorer:
                 "Pass cache=TrajectoryCache(max_bytes=...) if you have the memory, or a folder.",
                 stacklevel=3,
             )
-        found: dict[Pair, Divergence] = {}
         with tqdm(total=cost.nfe, unit=" NFE", delay=2, disable=not show_progress_bar) as bar:
             for tile in tiles(distinct, self._texts_at_once(len(samples))):
                 results = divergences(
@@ -224,8 +231,7 @@ class TrajectoryScorer:
                     guidance_scale=self.denoiser.process.guidance_scale,
                     nfe=[self._crossings_of(pair, samples) for pair in tile],
                 )
-                found.update(zip(tile, results, strict=True))
-        return found
+                yield from zip(tile, results, strict=True)
 
     def _products(self, pairs: list[Pair], samples: range, bar: tqdm[None]) -> InnerProducts:
         """Four tensors [M, 2, K, S] for the M pairs of one tile and the K steps compared."""
@@ -233,7 +239,14 @@ class TrajectoryScorer:
         skipped = [k for k in self.compared if k not in self.steps]
         rows[..., skipped] = 0.0
         products = InnerProducts.of_rows(rows[..., self.compared])
-        return InnerProducts(*(p.transpose(2, 3) for p in products))
+        return self._asked(InnerProducts(*(p.transpose(2, 3) for p in products)))
+
+    def _asked(self, products: InnerProducts) -> InnerProducts:
+        """Without what the unconditional outputs gave, if it was not asked for."""
+        if self.normalise:
+            return products
+        unknown = torch.full_like(products.difference, torch.nan)
+        return InnerProducts(products.difference, unknown, unknown, unknown)
 
     def rows(
         self,
@@ -283,7 +296,7 @@ class TrajectoryScorer:
     def _of_itself(self, samples: int) -> Divergence:
         """J = 0 and c = 1 of a text with itself, whatever it is: nothing has to be evaluated."""
         one = torch.ones(1, 2, len(self.compared), samples)
-        products = InnerProducts(torch.zeros_like(one), one, one, one)
+        products = self._asked(InnerProducts(torch.zeros_like(one), one, one, one))
         step_weights = self.step_weights[self.compared]
         [result] = divergences(products, step_weights, self.denoiser.process.weighting)
         return result
@@ -297,24 +310,6 @@ class TrajectoryScorer:
         """Evaluations of one text along the other's trajectory that a pair takes."""
         free = self.crossings.free(_both_ways([pair]), set(pair))
         return len(samples) * int((~free[:, self.steps]).sum())
-
-
-def compared_steps(denoiser: Denoiser) -> list[int]:
-    """The steps of a denoiser's schedule at which texts are compared.
-
-    Raises:
-        ValueError: the process names a step that the schedule does not have.
-    """
-    steps = len(denoiser.schedule)
-    chosen = denoiser.process.compared_steps
-    if chosen is None:
-        return list(range(steps))
-    if chosen[-1] >= steps:
-        raise ValueError(
-            f"compared_steps={chosen} names step {chosen[-1]}, and this process has the steps 0 "
-            f"to {steps - 1}."
-        )
-    return list(chosen)
 
 
 def _distinct(pairs: Sequence[Pair]) -> list[Pair]:

@@ -101,8 +101,6 @@ class ConjureSentenceTransformer(SentenceTransformer):
             "local_files_only": local_files_only,
             "model_card_data": model_card_data,
         }
-        if isinstance(cache, (str, Path)):
-            cache = TrajectoryCache(cache)
         kind = saved_model_type(model_name_or_path)
         if kind is None:
             module = ConjureEmbeddingModule(
@@ -154,7 +152,7 @@ class ConjureSentenceTransformer(SentenceTransformer):
             )
             self.embedder.evaluator.batch_size = evaluation_batch_size
             if cache is not None:
-                self.embedder.cache = cache
+                self.embedder.cache = TrajectoryCache.at(cache)
         if max_length is not None:
             self.module.max_seq_length = max_length
 

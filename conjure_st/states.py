@@ -7,7 +7,7 @@ states of texts' own trajectories: from the cache, or sampled in batches and put
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -57,21 +57,19 @@ class OwnStates:
         guided = evaluator.denoiser.process.guidance_scale != 1.0
         self.keeps_unconditional = unconditional or guided
 
-    def wanted(self, steps: Sequence[int]) -> Known:
+    def wanted(self, steps: Collection[int]) -> Known:
         """What `unroll` needs of a trajectory for these steps."""
         length = 1 + max(steps)
         if self.evaluator.denoiser.process.guidance_scale != 1.0:
             return Known(length, frozenset(range(length)))
         return Known(length, frozenset(steps if self.keeps_unconditional else ()))
 
-    def missing_nfe(
-        self, texts: Sequence[str], samples: Sequence[int], steps: Sequence[int]
-    ) -> int:
-        """Denoiser evaluations that `unroll` would spend on these distinct texts now."""
-        wanted = self.wanted(steps)
-        items = [(text, s) for text in texts for s in samples]
+    def missing_nfe(self, steps_of: Mapping[str, Collection[int]], samples: Sequence[int]) -> int:
+        """Denoiser evaluations that `unroll` would spend now on texts and the steps of each."""
+        items = [(text, s) for text in steps_of for s in samples]
         nfe, starts = 0, set()
         for (text, s), known in zip(items, self.cache.known(self._keys(items)), strict=True):
+            wanted = self.wanted(steps_of[text])
             nfe += max(0, wanted.outputs - known.outputs)
             if not self.evaluator.is_silent(text):
                 silent = wanted.unconditional - known.unconditional

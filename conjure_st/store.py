@@ -53,6 +53,10 @@ def default_folder() -> Path | None:
     return Path(named).expanduser() if named else user_cache_path("conjure-st", appauthor=False)
 
 
+AT_ONCE = 10_000
+"""Digests of one query; SQLite refuses a text of a gigabyte."""
+
+
 class Store:
     """Tensors on disk by hexadecimal digest, the least recently used removed first.
 
@@ -222,8 +226,12 @@ class Store:
             "SELECT digest, checksum, shapes, content "
             "FROM json_each(?) JOIN entries ON digest = value WHERE kind = ?"
         )
-        found = self._select((str, str, str, bytes), sql, json.dumps(list(digests)), kind)
-        return ((Entry(digest, kind, checksum), *rest) for digest, checksum, *rest in found)
+        asked = list(digests)
+        for start in range(0, len(asked), AT_ONCE):
+            some = json.dumps(asked[start : start + AT_ONCE])
+            found = self._select((str, str, str, bytes), sql, some, kind)
+            for digest, expected, *rest in found:
+                yield Entry(digest, kind, expected), *rest
 
     def _forget(self, entry: Entry, damaged: bool) -> None:
         if damaged:

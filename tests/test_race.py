@@ -90,7 +90,10 @@ def test_a_silent_document_is_no_obstacle() -> None:
     assert {"corpus_id": 60, "score": 0.5} in found
     raced = model()
     with pytest.warns(UserWarning, match="An empty text is scored as"):
-        assert len(raced.rank(QUERY, [*DOCUMENTS, ""], top_k=3, strategy="race")) == 3
+        found = raced.rank(QUERY, [*DOCUMENTS, ""], top_k=3, strategy="race")
+    best = model().rank(QUERY, DOCUMENTS, top_k=1)
+    assert best[0]["score"] > 0.5  # more than the silent one's
+    assert len(found) == 3 and found[0]["corpus_id"] == best[0]["corpus_id"]
 
 
 def test_a_race_puts_the_prompt_where_rank_puts_it() -> None:
@@ -105,6 +108,10 @@ def test_what_a_race_cannot_do_is_refused_with_a_sentence() -> None:
         model().rank(QUERY, DOCUMENTS, strategy="quick")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="looks for the best top_k documents"):
         model().rank(QUERY, DOCUMENTS, strategy="race")
+    with pytest.raises(ValueError, match="and top_k=-1"):
+        model().rank(QUERY, DOCUMENTS, -1, strategy="race")
+    with pytest.raises(ValueError, match="Expected a list of documents, not 'a red car'"):
+        model().shortlist(QUERY, "a red car", 1)
 
 
 # Tolerance ------------------------------------------------------------------------------------

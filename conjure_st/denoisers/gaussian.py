@@ -22,6 +22,7 @@ from torch import Tensor
 
 from conjure_st.denoisers.base import ScheduledDenoiser
 from conjure_st.denoisers.decode import to_pictures
+from conjure_st.denoisers.identity import config_text
 from conjure_st.denoisers.protocol import Conditioning
 from conjure_st.denoisers.stepping import Scheduler
 from conjure_st.divergence import weights
@@ -94,16 +95,21 @@ class GaussianDenoiser(ScheduledDenoiser):
         zeros = torch.zeros(channels, height, width, dtype=torch.float64)
         self._means = {"": zeros} | {text: m.double() for text, m in means.items()}
         self._variances = {"": zeros + 1} | {text: v.double() for text, v in variances.items()}
+        own_scheduler = scheduler or stable_diffusion_scheduler()
         content = json.dumps(
             [
-                {text: values.tolist() for text, values in sorted(table.items())}
-                for table in (self._means, self._variances)
+                *(
+                    {text: values.tolist() for text, values in sorted(table.items())}
+                    for table in (self._means, self._variances)
+                ),
+                type(own_scheduler).__name__,
+                config_text(own_scheduler.config),
             ]
         )
         super().__init__(
             identity="gaussian-" + hashlib.sha256(content.encode()).hexdigest(),
             process=process or GenerativeProcess(),
-            own_scheduler=scheduler or stable_diffusion_scheduler(),
+            own_scheduler=own_scheduler,
             latent_shape=(channels, height, width),
             device=torch.device("cpu"),
             dtype=torch.float32,

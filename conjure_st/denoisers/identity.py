@@ -55,7 +55,7 @@ def pipeline_identity(pipeline: Any) -> str:
             vocabulary = [sorted(component.get_vocab().items()), component.model_max_length]
             digest.update(json.dumps(vocabulary).encode())
         if hasattr(component, "config"):
-            digest.update(_config_text(component.config).encode())
+            digest.update(config_text(component.config).encode())
     return f"sha256-{digest.hexdigest()}"
 
 
@@ -67,7 +67,8 @@ def _file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _config_text(config: Any) -> str:
+def config_text(config: Any) -> str:
+    """A configuration as JSON, without where it came from."""
     settings = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     # Where it was loaded from, and by which release, is not what it is.
     public = {k: v for k, v in settings.items() if not k.startswith("_") and "version" not in k}

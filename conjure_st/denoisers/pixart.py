@@ -29,9 +29,9 @@ class PixArtDenoiser(PipelineDenoiser):
 
     def _network(self, seen: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         mask = conditioning["encoder_attention_mask"]
-        # No token behind the batch's longest text is attended to: it need not be there.
-        longest = max(1, int(mask.sum(1).max()))
-        mask, embeds = mask[:, :longest], conditioning["encoder_hidden_states"][:, :longest]
+        # Tokens that no text of the batch attends to need not be there.
+        used = mask.bool().any(0)
+        mask, embeds = mask[:, used], conditioning["encoder_hidden_states"][:, used]
         sizes: dict[str, Tensor | None] = {"resolution": None, "aspect_ratio": None}
         if self.network.use_additional_conditions:
             height, width = self.pixels
