@@ -40,12 +40,13 @@ CANDIDATES: dict[str, GenerativeProcess] = {
     **{f"paper: T=10, S={s}": PAPER.replace(samples=s) for s in (5, 2, 1)},
     **{f"T=10, step {k} alone": few(10, k) for k in (1, 4, 6, 7, 8, 9)},
     **{f"T={t}, every step": few(t) for t in (6, 4, 3, 2)},
-    **{f"T={t}, last step": few(t, t - 1) for t in (6, 5, 4, 3, 2)},
-    **{f"T={t}, last two steps": few(t, t - 2, t - 1) for t in (6, 5, 4, 3)},
-    **{f"T={t}, leading, step {t - 2}": few(t, t - 2, leading=True) for t in (6, 5, 4, 3)},
-    **{f"T={t}, last step, S=2": few(t, t - 1, samples=2) for t in (4, 3)},
-    **{f"T={t}, last two, S=2": few(t, t - 2, t - 1, samples=2) for t in (4, 3)},
-    "fast": GenerativeProcess.preset("fast"),
+    **{f"T={t}, last step": few(t, t - 1) for t in (6, 5, 4, 3)},
+    **{f"T={t}, last two steps": few(t, t - 2, t - 1) for t in (6, 5, 4)},
+    **{f"T={t}, steps {i} and {t - 1}": few(t, i, t - 1) for t, i in ((6, 2), (6, 1), (4, 1))},
+    **{f"T={t}, leading, step {t - 2}": few(t, t - 2, leading=True) for t in (6, 4)},
+    **{f"T={t}, last step, S=2": few(t, t - 1, samples=2) for t in (5, 4)},
+    "fast: T=5, steps 1 and 4": GenerativeProcess.preset("fast"),
+    **{f"fast, seed {s}": GenerativeProcess.preset("fast", seed=s) for s in (1, 2)},
 }
 
 

@@ -181,3 +181,64 @@ def test_a_hundred_killed_writers_leave_a_cache_that_is_right(tmp_path: Path) ->
     assert store is not None and not store.verify().damaged
     left = TrajectoryScorer(denoiser, cache=TrajectoryCache(tmp_path))
     assert numbers(left.divergences(pairs)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_interruption_loses_nothing_that_was_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = scorer(tmp_path)
+    whole = stopped.cost(PAIRS)
+    predict = stopped.denoiser.predict
+
+    def interrupted(*arguments: torch.Tensor) -> torch.Tensor:
+        if stopped.nfe >= whole.own + 20:
+            raise KeyboardInterrupt
+        return predict(*arguments)  # type: ignore[arg-type]
+
+    stopped.evaluator.batch_size = 5
+    monkeypatch.setattr(stopped.denoiser, "predict", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.divergences(PAIRS)
+    assert scorer(tmp_path).cost(PAIRS) == (4, 6, 0, whole.cross - 20)
+
+
+def test_rows_are_written_while_a_long_tile_is_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed process runs no finally clause."""
+    monkeypatch.setattr("conjure_st.crossing.KEPT_AFTER", 2)
+    watched = scorer(tmp_path)
+    watched.evaluator.batch_size = 5
+    whole = watched.cost(PAIRS)
+    predict, left = watched.denoiser.predict, []
+
+    def looking(*arguments: torch.Tensor) -> torch.Tensor:
+        left.append(scorer(tmp_path).cost(PAIRS).cross)
+        return predict(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(watched.denoiser, "predict", looking)
+    watched.divergences(PAIRS)
+    assert left[-4:] == [whole.cross - n for n in (30, 30, 40, 40)]
+
+
+def test_a_user_names_a_cache_in_three_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = TrajectoryCache()
+    assert TrajectoryCache.at(cache) is cache
+    assert TrajectoryCache.at("off").store is None
+    monkeypatch.setenv("HOME", str(tmp_path))
+    at_home = TrajectoryCache.at("~/kept").store
+    assert at_home is not None and at_home.folder == tmp_path / "kept"
+    monkeypatch.setenv("CONJURE_ST_CACHE", str(tmp_path / "usual"))
+    usual = TrajectoryCache.at(None).store
+    assert usual is not None and usual.folder == tmp_path / "usual"
+
+
+def test_many_digests_are_asked_for_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conjure_st.store.AT_ONCE", 3)
+    cold = scorer(tmp_path)
+    cold.divergences(PAIRS)
+    assert scorer(tmp_path).cost(PAIRS).nfe == 0

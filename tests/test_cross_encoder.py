@@ -334,3 +334,20 @@ def test_sentence_transformers_evaluators_take_it(tiny: ConjureCrossEncoder) -> 
     assert evaluated(tiny)["tiny_mrr@10"] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
     first = CrossEncoderRerankingEvaluator([samples[best]], name="tiny")
     assert first(tiny)["tiny_mrr@10"] == 1.0
+
+
+def test_arguments_of_predict_come_by_place_by_old_name_and_one_by_one(
+    model: ConjureCrossEncoder,
+) -> None:
+    scores = model.predict(PAIRS)
+    assert model.predict(PAIRS, None, None, 1) == pytest.approx(scores)
+    assert model.predict(iter(PAIRS)) == pytest.approx(scores)
+    assert model.predict(sentences=PAIRS) == pytest.approx(scores)
+    with pytest.raises(ValueError, match="batch_size must be a positive integer, got 0"):
+        model.predict(PAIRS, batch_size=0)
+
+
+def test_a_batch_without_rows_is_refused_of_a_saved_model_too(tmp_path: Path) -> None:
+    ConjureCrossEncoder(stable_diffusion(), process=PROCESS).save_pretrained(str(tmp_path))
+    with pytest.raises(ValueError, match="batch_size=0: a batch has at least one row"):
+        ConjureCrossEncoder(tmp_path, evaluation_batch_size=0)

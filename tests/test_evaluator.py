@@ -113,6 +113,23 @@ def test_padding_behind_the_longest_text_of_a_batch_is_not_computed(
     assert alone == pytest.approx(whole.detach(), abs=1e-5)
 
 
+def test_padding_before_a_text_is_left_out_as_well() -> None:
+    pipeline = pixart()
+    pipeline.tokenizer.padding_side = "left"
+    denoiser = load(pipeline, PROCESS, device="cpu")
+    x, k = denoiser.initial_noise([0]), torch.tensor([1])
+    [text] = denoiser.encode(["the red cat"])
+    assert not text["encoder_attention_mask"][0, 0]
+    whole = denoiser.network(  # type: ignore[attr-defined]
+        x,
+        **text,
+        timestep=denoiser.schedule.timesteps[k],
+        added_cond_kwargs={"resolution": None, "aspect_ratio": None},
+        return_dict=False,
+    )[0][:, :4]
+    assert denoiser.predict(x, k, text) == pytest.approx(whole.detach(), abs=1e-5)
+
+
 def test_texts_of_like_length_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     denoiser = load(pixart(), GenerativeProcess(steps=2, samples=1), device="cpu")
     lengths: list[list[int]] = []

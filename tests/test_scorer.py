@@ -8,8 +8,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import sd3
 from diffusers import DDIMScheduler
 
+from conjure_st import load
 from conjure_st.cache import TrajectoryCache, TrajectoryKey
 from conjure_st.denoisers import Denoiser
 from conjure_st.denoisers.gaussian import GaussianDenoiser
@@ -343,8 +345,16 @@ def test_keys_differ_with_everything_that_changes_a_trajectory() -> None:
         TrajectoryKey.of(base, "a kitten", 0),
         TrajectoryKey.of(gaussian(GenerativeProcess(steps=3)), "a cat", 0),
         TrajectoryKey.of(gaussian(GenerativeProcess(steps=2), TEXTS[:3]), "a cat", 0),
+        TrajectoryKey.of(gaussian(GenerativeProcess(steps=2, seed=1)), "a cat", 0),
+        TrajectoryKey.of(gaussian(GenerativeProcess(steps=2, guidance_scale=2)), "a cat", 0),
+        TrajectoryKey.of(
+            GaussianDenoiser(base._means, base._variances, base.process, DDIMScheduler()),
+            "a cat",
+            0,
+        ),
+        TrajectoryKey.of(base, "a cat", 0)._replace(precision="torch.float16"),
     }
-    assert len({key.digest() for key in keys}) == 5
+    assert len({key.digest() for key in keys}) == 9
     more = gaussian(GenerativeProcess(steps=2, samples=9, weighting="score"))
     assert TrajectoryKey.of(more, "a cat", 0) == TrajectoryKey.of(base, "a cat", 0)
 
@@ -366,3 +376,28 @@ def test_the_cache_drops_the_least_recently_used() -> None:
     assert (cache.hits, cache.misses) == (1, 1)
     cache.put(keys[0], rows[0])  # again, in place of itself
     assert cache.nbytes == 3 * rows[0].nbytes
+
+
+def test_steps_of_no_weight_alone_are_refused() -> None:
+    nothing = load(sd3(), GenerativeProcess(steps=3, compared_steps=(0,)), device="cpu")
+    with pytest.raises(ValueError, match=r"compared_steps=\(0,\) are steps of no weight"):
+        TrajectoryScorer(nothing)
+
+
+def test_without_normalising_c_is_unknown_whatever_the_cache_knows() -> None:
+    cache, process = TrajectoryCache(), GenerativeProcess(steps=3, samples=2, guidance_scale=2.0)
+    TrajectoryScorer(gaussian(process), cache=cache).divergences([("a cat", "a kitten")])
+    plain = TrajectoryScorer(gaussian(process), cache=cache, normalise=False)
+    found = plain.divergences([("a cat", "a kitten"), ("a cat", "a cat")])
+    assert [math.isnan(d.similarity) for d in found] == [True, True]
+    assert found[0].jeffreys > 0 == found[1].jeffreys
+    assert plain.nfe == 0
+
+
+def test_the_matrix_has_every_pair_in_its_place_also_of_texts_named_twice() -> None:
+    scorer = TrajectoryScorer(gaussian(GenerativeProcess(steps=3, samples=2)))
+    rows, columns = [*TEXTS, TEXTS[1]], [TEXTS[2], TEXTS[1], TEXTS[2]]
+    for measure in ("jeffreys", "forward", "similarity"):
+        matrix = scorer.distance_matrix(rows, columns, measure=measure)  # type: ignore[arg-type]
+        found = scorer.divergences([(a, b) for a in rows for b in columns])
+        assert matrix.ravel().tolist() == [getattr(d, measure) for d in found]
