@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 from triplets import COLOURS, THINGS, a
 
@@ -11,19 +9,45 @@ ACTS = ["next to", "above", "below", "behind", "in front of", "with"]
 PLACES = ["", "on a beach", "in the snow", "at night", "in a street", "on grass", "by the sea"]
 
 
-def captions(n: int, seed: int) -> list[str]:
-    """n distinct captions: one or two things, their colours, a place.
+Parts = tuple[str, str, str, str, str, str]
+"""Colour and thing, how it stands to another, that one's colour and thing (or none), a place."""
 
-    Drawn so that some share things with others, as captions in use do.
-    """
+
+def parts(rng: np.random.Generator) -> Parts:
+    x, y = rng.choice(THINGS, 2, replace=False)
+    c, d = rng.choice(["", *COLOURS], 2)
+    act = str(rng.choice(ACTS)) if rng.random() < 0.6 else ""
+    return str(c), str(x), act, str(d), str(y), str(rng.choice(PLACES))
+
+
+def caption(of: Parts) -> str:
+    c, x, act, d, y, place = of
+    second = f" {act} {a(f'{d} {y}'.strip())}" if act else ""
+    return f"{a(f'{c} {x}'.strip())}{second} {place}".strip()
+
+
+def captions(n: int, seed: int) -> list[str]:
+    """n distinct captions: one or two things, their colours, a place; most are unrelated."""
     rng = np.random.default_rng(seed)
     found: dict[str, None] = {}
-    for _ in itertools.count():
-        x, y = rng.choice(THINGS, 2, replace=False)
-        c, d = rng.choice(["", *COLOURS], 2)
-        first = a(f"{c} {x}".strip())
-        second = f" {rng.choice(ACTS)} {a(f'{d} {y}'.strip())}" if rng.random() < 0.6 else ""
-        found[f"{first}{second} {rng.choice(PLACES)}".strip()] = None
-        if len(found) == n:
-            return list(found)
-    raise AssertionError
+    while len(found) < n:
+        found[caption(parts(rng))] = None
+    return list(found)
+
+
+def graded(n: int, seed: int) -> list[tuple[str, str]]:
+    """n pairs of 2n distinct captions, from near to unrelated, as pairs that people score are.
+
+    The second caption keeps each part of the first with a probability drawn for the pair.
+    """
+    rng = np.random.default_rng(seed)
+    seen: set[str] = set()
+    found: list[tuple[str, str]] = []
+    while len(found) < n:
+        first, other, kept = parts(rng), parts(rng), rng.random()
+        second = tuple(p if rng.random() < kept else q for p, q in zip(first, other, strict=True))
+        one, two = caption(first), caption(second)  # type: ignore[arg-type]
+        if one != two and not seen & {one, two}:
+            seen |= {one, two}
+            found.append((one, two))
+    return found

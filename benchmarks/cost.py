@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from captions import captions
+from captions import captions, graded
 from naive import naive_nfe, naive_similarity
 from quality import spearman
 from torch.utils.flop_counter import FlopCounterMode
@@ -39,6 +39,7 @@ from conjure_st import (
     TrajectoryCache,
     load,
 )
+from conjure_st.denoisers import Denoiser
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.scorer import TrajectoryScorer
 
@@ -109,13 +110,13 @@ class Bench:
             best[batch] = max(evaluations / self.seconds(work) for _ in range(2))
         batch = max(best, key=lambda b: best[b])
         texts = captions(self.number(200, 8), seed=1)
-        pairs = list(zip(texts[::2], texts[1::2], strict=True))
+        new = list(zip(texts[::2], texts[1::2], strict=True))
         engine, bare = [], []
         work = self.bare(batch, evaluations)
         for _ in range(3):  # side by side, as the machine's speed drifts
             bare.append(evaluations / self.seconds(work))
             scorer = self.scorer()
-            spent = self.seconds(lambda s=scorer: s.divergences(pairs, samples=1))
+            spent = self.seconds(lambda s=scorer: s.divergences(new, samples=1))
             engine.append(scorer.nfe / spent)
         self.say(f"bare denoiser, best batch ({batch}), NFE/s", statistics.median(bare))
         self.say("engine, text encoding and all, NFE/s", statistics.median(engine))
@@ -223,21 +224,24 @@ class Bench:
 
     def distinct(self) -> None:
         p = self.process
-        texts = captions(self.number(2000, 40), seed=4)
-        pairs = list(zip(texts[::2], texts[1::2], strict=True))
-        naive = naive_nfe(p.steps, p.samples, len(pairs))
-        engine = self.scorer().cost(pairs).nfe
+        related = graded(self.number(1000, 40), seed=4)
+        naive = naive_nfe(p.steps, p.samples, len(related))
+        engine = self.scorer().cost(related).nfe
         self.say("naive, NFE", naive)
         self.say("naive NFE / engine NFE", naive / engine, "", "distinct_engine_nfe_ratio")
         fast = load(self.model, GenerativeProcess.preset("fast"), device=self.device)
-        quick = TrajectoryScorer(fast)
-        self.say(
-            "naive NFE / fast NFE",
-            naive / quick.cost(pairs).nfe,
-            "goal 20, aim 40",
-            "fast_nfe_ratio",
-        )
-        some = pairs[: self.number(100, 10)]
+        ratio = naive / TrajectoryScorer(fast).cost(related).nfe
+        self.say("naive NFE / fast NFE", ratio, "goal 20, aim 40", "fast_nfe_ratio")
+        count = self.number(60, 10)
+        texts = captions(2 * count, seed=4)
+        for kind, some in (
+            ("", related[:count]),
+            ("_unrelated", list(zip(texts[::2], texts[1::2], strict=True))),
+        ):
+            self.ranking(kind, some, fast)
+
+    def ranking(self, kind: str, some: list[tuple[str, str]], fast: Denoiser) -> None:
+        """How the presets rank, beside 16 samples of every step; and a warm rerun of these."""
         with tempfile.TemporaryDirectory() as folder:
             cold, warm = [], []
             scorer = self.scorer(cache=TrajectoryCache(folder))
@@ -247,18 +251,15 @@ class Bench:
             again = self.scorer(cache=TrajectoryCache(folder))
             warm_seconds = self.seconds(lambda: warm.extend(again.divergences(some, samples=16)))
         assert [d.similarity for d in cold] == [d.similarity for d in warm]
-        self.say("warm rerun, another scorer on the folder, NFE", again.nfe, "goal 0", "warm_nfe")
-        self.say("cold time / warm time", seconds / warm_seconds, "goal 50", "warm_time_ratio")
-        rough = np.array([d.similarity for d in quick.divergences(some)])
+        if not kind:
+            self.say("warm rerun, another scorer, NFE", again.nfe, "goal 0", "warm_nfe")
+            self.say("cold time / warm time", seconds / warm_seconds, "goal 50", "warm_time_ratio")
         reference = np.array([d.similarity for d in cold])
-        note = f"{len(some)} pairs, 16 samples of every step as reference; goal 0.98"
-        self.say(
-            "Spearman, fast and reference", float(spearman(rough, reference)), note, "fast_spearman"
-        )
-        paper = np.array([d.similarity for d in scorer.divergences(some)])
-        self.say(
-            "Spearman, paper and reference", float(spearman(paper, reference)), "", "paper_spearman"
-        )
+        about = f"{len(some)}{kind.replace('_', ' ')} pairs, beside 16 samples"
+        for name, other in (("fast", TrajectoryScorer(fast)), ("paper", scorer)):
+            rho = spearman(np.array([d.similarity for d in other.divergences(some)]), reference)
+            goal = "; goal 0.98" if name == "fast" and not kind else ""
+            self.say(f"Spearman of {name}", float(rho), about + goal, f"{name}_spearman{kind}")
 
     # Processes and memory --------------------------------------------------------------------
 

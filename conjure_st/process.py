@@ -157,7 +157,8 @@ class GenerativeProcess:
             name: "paper" (10 steps, 5 samples: the settings of Liu & Soatto's experiments) or
                 "fast" (5 steps, compared at two of them, 1 sample: ranks nearly alike for a
                 fifteenth of the evaluations; see the README).
-            overrides: fields to replace.
+            overrides: fields to replace. A preset's compared_steps go with its number of steps:
+                under another one, or "girsanov", every step is compared.
 
         Raises:
             ValueError: there is no preset of this name.
@@ -167,7 +168,10 @@ class GenerativeProcess:
         """
         if name not in _PRESETS:
             raise ValueError(f"There is no preset {name!r}. The presets are {_listed(_PRESETS)}.")
-        return cls(**{**_PRESETS[name], **overrides})
+        settings = dict(_PRESETS[name])
+        if "steps" in overrides or overrides.get("weighting") == "girsanov":
+            settings.pop("compared_steps", None)
+        return cls(**{**settings, **overrides})
 
     def replace(self, **overrides: Any) -> GenerativeProcess:
         """The same process with the given fields replaced (and checked)."""

@@ -1,5 +1,6 @@
 """Adapters and samplers against diffusers' own pipelines and against slow obvious references."""
 
+import functools
 import sys
 from itertools import count
 
@@ -265,3 +266,28 @@ def test_half_precision_takes_and_gives_float32():
     x = denoiser.initial_noise([0])
     output = denoiser.predict(x, torch.tensor([1]), denoiser.encode(["a cat"])[0])
     assert x.dtype == output.dtype == torch.float32
+
+
+def test_texts_of_one_length_are_encoded_together_and_none_is_padded_for_another(
+    tiny_pipeline, monkeypatch
+):
+    denoiser = load(tiny_pipeline, GenerativeProcess(steps=2))
+    texts = ["a cat", "the red dog on a car", "a dog", "red", "the car", "a red car"]
+    alone = [denoiser.encode([text])[0] for text in texts]
+    calls = []
+    encode_prompt = tiny_pipeline.encode_prompt
+
+    @functools.wraps(encode_prompt)
+    def counted(*args, **kwargs):
+        calls.append(kwargs["prompt"])
+        return encode_prompt(*args, **kwargs)
+
+    monkeypatch.setattr(tiny_pipeline, "encode_prompt", counted)
+    for together, by_itself in zip(denoiser.encode(texts), alone, strict=True):
+        assert together.keys() == by_itself.keys()
+        for name, tensor in by_itself.items():
+            assert together[name].shape == tensor.shape
+            assert torch.allclose(together[name].float(), tensor.float(), atol=1e-5), name
+    assert sorted(calls, key=len) == [
+        ["red"], ["a red car"], ["the red dog on a car"], ["a cat", "a dog", "the car"]
+    ]  # fmt: skip

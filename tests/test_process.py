@@ -60,7 +60,11 @@ def test_presets():
     assert (paper.guidance_scale, paper.eta) == (1.0, 1.0)
     fast = GenerativeProcess.preset("fast", seed=3)
     assert fast.steps * fast.samples < paper.steps * paper.samples
-    assert fast.seed == 3
+    assert fast.seed == 3 and fast.compared_steps == (1, 4)
+    # They are steps of five.
+    assert GenerativeProcess.preset("fast", steps=3).compared_steps is None
+    assert GenerativeProcess.preset("fast", weighting="girsanov").compared_steps is None
+    assert GenerativeProcess.preset("fast", steps=3, compared_steps=[2]).compared_steps == (2,)
 
 
 def test_template_keeps_braces_of_the_text():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +21,9 @@ from conjure_st.denoisers.decode import to_pictures
 from conjure_st.denoisers.protocol import Conditioning
 from conjure_st.denoisers.schedule import per_row
 from conjure_st.process import GenerativeProcess
+
+ENCODED_AT_ONCE = 8
+"""Texts of one call of a text encoder, which may be larger than the denoiser."""
 
 
 class PipelineDenoiser(ScheduledDenoiser):
@@ -79,11 +83,23 @@ class PipelineDenoiser(ScheduledDenoiser):
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> list[Conditioning]:
-        """One conditioning per text, each encoded alone; see `Denoiser`."""
-        return [
-            self._conditioning(self._encoded(self.process.apply_template(text)), negative=False)
-            for text in texts
-        ]
+        """One conditioning per text, as if encoded alone; see `Denoiser`.
+
+        Texts of one length go through the text encoder together, since none of them is padded for
+        the others' sake.
+        """
+        found: dict[int, Conditioning] = {}
+        lengths = [self.token_count(text) for text in texts]
+        order = sorted(range(len(texts)), key=lambda i: lengths[i])
+        for _, alike in groupby(order, key=lambda i: lengths[i]):
+            numbers = list(alike)
+            for start in range(0, len(numbers), ENCODED_AT_ONCE):
+                some = numbers[start : start + ENCODED_AT_ONCE]
+                prompts = [self.process.apply_template(texts[i]) for i in some]
+                batch = self._conditioning(self._encoded(prompts), negative=False)
+                for row, i in enumerate(some):
+                    found[i] = {name: tensor[row : row + 1] for name, tensor in batch.items()}
+        return [found[i] for i in range(len(texts))]
 
     @torch.no_grad()
     def unconditional(self) -> Conditioning:
@@ -135,8 +151,8 @@ class PipelineDenoiser(ScheduledDenoiser):
             self._vae = self._load_vae().to(self.device)
         return to_pictures(x, self._vae)
 
-    def _encoded(self, prompt: str, guided: bool = False) -> Sequence[Tensor]:
-        """What the pipeline's `encode_prompt` returns for one prompt."""
+    def _encoded(self, prompt: str | list[str], guided: bool = False) -> Sequence[Tensor]:
+        """What the pipeline's `encode_prompt` returns for prompts."""
         encode_prompt = self.pipeline.encode_prompt
         arguments = {
             "prompt": prompt,

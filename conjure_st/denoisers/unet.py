@@ -44,7 +44,7 @@ class UNetDenoiser(PipelineDenoiser):
         if self._pooled:
             pooled = encoded[3 if negative else 2]
             conditioning["text_embeds"] = pooled
-            conditioning["time_ids"] = self._time_ids(pooled)
+            conditioning["time_ids"] = self._time_ids(pooled).expand(len(pooled), -1)
         return conditioning
 
     def _time_ids(self, pooled: Tensor) -> Tensor:
