@@ -20,8 +20,8 @@ from conjure_st.denoisers import Denoiser
 from conjure_st.store import Store, default_folder
 from conjure_st.trajectory import Known, Trajectory
 
-ROW_BYTES, ROW_OVERHEAD = 1 << 28, 1 << 9
-"""Memory for rows, of which each takes some of its own; half a million of ten-step products."""
+ROW_BYTES, ROW_OVERHEAD = 1 << 28, 1 << 10
+"""Memory for rows, of which each takes some of its own; 200,000 of ten-step products."""
 
 
 class TrajectoryKey(NamedTuple):

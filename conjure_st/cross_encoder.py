@@ -178,7 +178,7 @@ class ConjureCrossEncoder(CrossEncoder):
                 a pair, up to 64, until its score is as certain. None takes the process's samples.
         """
         kwargs |= dict(zip(_PREDICT_ARGUMENTS, args, strict=False))
-        name = "sentences" if "sentences" in kwargs else "inputs"  # its name before 5.4
+        name = "sentences" if "sentences" in kwargs else "inputs"  # its old name
         if isinstance(kwargs.get(name), Iterator):
             kwargs[name] = list(kwargs[name])
         # All of the input is looked at before any of it is paid for.
