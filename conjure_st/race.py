@@ -113,7 +113,7 @@ def survivors(
     return itself + alive
 
 
-def _telling_steps(scorer: TrajectoryScorer, query: str, bar: tqdm[None]) -> list[int]:
+def _telling_steps(scorer: TrajectoryScorer, query: str, bar: tqdm[None] | None) -> list[int]:
     """The steps by their share of w_k ||δ||² along the query's trajectory, largest first.
 
     Every other one comes before the rest, since neighbours tell the same. Where the unconditional

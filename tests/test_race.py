@@ -11,7 +11,7 @@ from test_scorer import gaussian
 
 from conjure_st import ConjureCrossEncoder, GenerativeProcess
 from conjure_st.adaptive import FEW_SAMPLES
-from conjure_st.race import Round, rounds, survivors
+from conjure_st.race import Round, _telling_steps, rounds, survivors
 from conjure_st.scorer import TrajectoryScorer
 
 PROCESS = GenerativeProcess(steps=5, samples=4)
@@ -54,6 +54,16 @@ def test_the_first_round_costs_one_evaluation_per_document(
     pairs = [(QUERY, text) for text in DOCUMENTS]
     fresh = TrajectoryScorer(gaussian(PROCESS, (QUERY, *DOCUMENTS)))
     assert scorer.cost(pairs).nfe == fresh.cost(pairs).nfe - own - 60
+
+
+def test_the_steps_that_tell_most_come_first_and_neighbours_apart() -> None:
+    scorer = TrajectoryScorer(gaussian(PROCESS.replace(weighting="score"), (QUERY,)))
+    block = scorer.own.unroll([QUERY], [0], range(5))
+    assert block.unconditional is not None
+    delta = block.outputs[0, 0] - block.unconditional[0, 0]
+    share = scorer.step_weights * delta.flatten(1).square().sum(1)
+    first, second, third, fourth = sorted(range(1, 5), key=lambda k: -share[k])
+    assert _telling_steps(scorer, QUERY, None) == [first, third, second, fourth]
 
 
 def test_rounds_look_at_something_new_and_keep_fewer_each_time() -> None:
