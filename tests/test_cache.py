@@ -152,6 +152,7 @@ def test_rows_in_memory_are_bounded_and_the_oldest_go(monkeypatch: pytest.Monkey
     assert not cache.get_rows("abcd")
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_hundred_killed_writers_leave_a_cache_that_is_right(tmp_path: Path) -> None:
     """Processes that score are killed at any moment; what they leave gives a cold run's scores."""
     texts = tuple(f"text {i}" for i in range(12))
