@@ -123,8 +123,7 @@ class AnchorStates:
             for s, trajectory in zip(missing, sampled, strict=True):
                 if not trajectory.is_finite():
                     raise NotFiniteError(self.evaluator.denoiser.process.negative_prompt)
-                # Without a text both outputs are one; replaying under guidance reads both.
-                found[s] = Trajectory(trajectory.outputs, dict(enumerate(trajectory.outputs)))
+                found[s] = Trajectory.of_no_text(trajectory.outputs)
                 cache.put(self._key(s), found[s])
         rows = [found[s] for s in self._samples]
         states = replay(self.evaluator.denoiser, rows, self._samples, self._length)

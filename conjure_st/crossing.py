@@ -61,7 +61,7 @@ class Crossings:
         """The rows that the cache has: [N, S, 4, T] float32, NaN where nothing is known."""
         steps = len(self.evaluator.denoiser.schedule)
         rows = torch.full((len(crossings), len(samples), 4, steps), torch.nan)
-        digests = self._digests(crossings, samples)
+        digests = [[self._digest(crossing, s) for s in samples] for crossing in crossings]
         found = self.cache.get_rows([digest for row in digests for digest in row])
         for i, row in enumerate(digests):
             for s, digest in enumerate(row):
@@ -123,13 +123,13 @@ class Crossings:
         needed = {t for c, use in zip(crossings, used, strict=True) if use for t in c}
         block = self.own.unroll([t for t in texts if t in needed], samples, new, bar)
         free = missing & self.free(crossings, set(block.row))[:, None]
+        along = torch.tensor([block.row.get(c.along, -1) for c in crossings])
         for cells in self._batches(free):
-            self._put(rows, cells, crossings, block, self._known(cells, crossings, block))
+            self._put(rows, cells, along, block, self._known(cells, crossings, block))
         spoken = [t for t in dict.fromkeys(c.under for c in crossings) if t in needed]
         conditioning = self.evaluator.encode(spoken)
         number = {text: i for i, text in enumerate(spoken)}
         under = torch.tensor([number.get(c.under, -1) for c in crossings])
-        along = torch.tensor([block.row.get(c.along, -1) for c in crossings])
         tokens = conditioning.get("encoder_attention_mask")
         if tokens is not None:
             # Texts of like length side by side, so that a batch has little padding.
@@ -143,7 +143,7 @@ class Crossings:
                 for j in (~crossed.flatten(1).isfinite().all(1)).nonzero()[:1]:
                     found = crossings[int(i[j])]
                     raise NotFiniteError(found.under, (min(found), max(found)))
-                self._put(rows, cells, crossings, block, crossed)
+                self._put(rows, cells, along, block, crossed)
                 if number_of_it % KEPT_AFTER == 0:
                     missing = self._keep(rows, missing, steps, crossings, samples)
         finally:
@@ -180,16 +180,11 @@ class Crossings:
         return torch.stack(outputs)
 
     def _put(
-        self,
-        rows: Tensor,
-        cells: Tensor,
-        crossings: Sequence[Crossing],
-        block: Block,
-        crossed: Tensor,
+        self, rows: Tensor, cells: Tensor, along: Tensor, block: Block, crossed: Tensor
     ) -> None:
-        """The inner products of the cells' outputs, into `rows`."""
+        """The inner products of the cells' outputs, into `rows`; `along` is by crossing."""
         i, s, k = cells.unbind(1)
-        at = (torch.tensor([block.row[crossings[n].along] for n in i.tolist()]), s, k)
+        at = (along[i], s, k)
         silent = None if block.unconditional is None else block.unconditional[at]
         products = inner_products(block.outputs[at], crossed, silent)
         rows[i, s, :, k] = torch.stack(list(products), 1)
@@ -204,18 +199,14 @@ class Crossings:
     ) -> Tensor:
         """Put rows that have gained cells into the cache; returns the cells missing still."""
         left = missing & self.missing(rows, steps)
-        digests = self._digests(crossings, samples)
         gained = (missing & ~left).any(2).nonzero().tolist()
-        kept = {digests[i][s]: rows[i, s].clone() for i, s in gained}
+        kept = {self._digest(crossings[i], samples[s]): rows[i, s].clone() for i, s in gained}
         self.cache.put_rows(kept, self.evaluator.denoiser.identity)
         return left
 
-    def _digests(self, crossings: Sequence[Crossing], samples: Sequence[int]) -> list[list[str]]:
-        denoiser = self.evaluator.denoiser
-        return [
-            [TrajectoryKey.of(denoiser, c.along, s).digest("under", c.under) for s in samples]
-            for c in crossings
-        ]
+    def _digest(self, crossing: Crossing, sample: int) -> str:
+        key = TrajectoryKey.of(self.evaluator.denoiser, crossing.along, sample)
+        return key.digest("under", crossing.under)
 
 
 def tiles(pairs: Sequence[Pair], most: int) -> Iterator[list[Pair]]:

@@ -166,7 +166,7 @@ class OwnStates:
             if not trajectory.is_finite():
                 raise NotFiniteError(item[0])
             if silent and self.keeps_unconditional:
-                trajectory = Trajectory(trajectory.outputs, dict(enumerate(trajectory.outputs)))
+                trajectory = Trajectory.of_no_text(trajectory.outputs)
             result[item] = trajectory
             self.cache.put(key, trajectory)
         return result

@@ -79,6 +79,11 @@ class Trajectory:
         return {"outputs": self.outputs, **silent}
 
     @classmethod
+    def of_no_text(cls, outputs: Tensor) -> Trajectory:
+        """The unconditional process's own: both outputs are one, and whoever asks reads both."""
+        return cls(outputs, dict(enumerate(outputs)))
+
+    @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor]) -> Trajectory:
         """The inverse of `tensors`."""
         steps = Known.of_shapes({name: t.shape for name, t in tensors.items()}).unconditional
