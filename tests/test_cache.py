@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from test_scorer import TEXTS, gaussian, numbers
+from tqdm import tqdm
 
 from conjure_st import ConjureCrossEncoder, GenerativeProcess, TrajectoryCache
 from conjure_st.cache import ROW_OVERHEAD
@@ -165,6 +167,7 @@ def test_a_hundred_killed_writers_leave_a_cache_that_is_right(tmp_path: Path) ->
         order = rng.sample(pairs, len(pairs))
         pid = os.fork()
         if pid == 0:  # the child: scores until it is killed
+            tqdm.set_lock(threading.RLock())  # its own: one that dies holding ours would stop us
             while True:
                 writer = TrajectoryScorer(denoiser, cache=TrajectoryCache(tmp_path))
                 for start in range(0, len(order), 3):
