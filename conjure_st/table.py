@@ -32,7 +32,7 @@ def score_table(document: dict[str, Any]) -> str:
 def ranking_table(document: dict[str, Any]) -> str:
     """The documents of a ranking, best first."""
     hits = [
-        (str(hit["rank"]), _number(hit["score"]), _harmless(hit["document"]))
+        (str(hit["rank"]), _number(hit["score"]), harmless(hit["document"]))
         for hit in document["results"]
     ]
     return table([("rank", "score", "document"), *hits], align=">> ")
@@ -99,10 +99,10 @@ def _number(value: float) -> str:
     return f"{value:.4f}" if value == 0 or abs(value) >= 0.00005 else f"{value:.2e}"
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     r"""A text of a file without the control characters that would move a terminal's cursor.
 
-    >>> _harmless("a\tcat\x1b[2J")
+    >>> harmless("a\tcat\x1b[2J")
     'a cat [2J'
     """
     return "".join(" " if unicodedata.category(c) == "Cc" else c for c in text)
