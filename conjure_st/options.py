@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,67 +42,79 @@ def _setting(option: str, **settings: Any) -> Callable[[Any], Any]:
     return click.option(f"--{option}", show_default=_default(option), **settings)
 
 
-_OPTIONS = [
-    click.option(
+_OPTIONS = {
+    "model": click.option(
         "--model", default="picturebook", show_default=True, metavar="NAME",
         help="picturebook (embedded, offline), a diffusers model id on the hub, or a pipeline's "
         "folder or .safetensors file.",
     ),
-    click.option(
+    "preset": click.option(
         "--preset", type=click.Choice(PRESETS), show_default=PRESETS[0],
         help="Process to start from; the options below replace single settings of it.",
     ),
-    _setting("steps", type=click.IntRange(min=1), help="Timesteps T of the sampler."),
-    _setting("samples", type=click.IntRange(min=1), help="Monte-Carlo trajectories per text."),
-    _setting(
+    "steps": _setting("steps", type=click.IntRange(min=1), help="Timesteps T of the sampler."),
+    "samples": _setting(
+        "samples", type=click.IntRange(min=1), help="Monte-Carlo trajectories per text."
+    ),
+    "guidance": _setting(
         "guidance", type=click.FloatRange(min=0, min_open=True),
         help="Classifier-free guidance scale; 1 is no guidance.",
     ),
-    _setting(
+    "weighting": _setting(
         "weighting", type=click.Choice(WEIGHTINGS),
         help="Of timesteps: uniform, score, or girsanov (the exact divergence, in nats).",
     ),
-    _setting(
+    "eta": _setting(
         "eta", type=click.FloatRange(0, 1),
         help="Stochasticity of DDIM: 0 is deterministic, 1 is ancestral sampling.",
     ),
-    _setting(
+    "scheduler": _setting(
         "scheduler", metavar="CLASS",
         help="A diffusers scheduler class, run on the model's noise schedule. auto is "
         "DDIMScheduler, or a flow-matching model's own; own is the model's own in any case.",
     ),
-    _setting("seed", type=int, help="Of all noise."),
-    click.option(
+    "seed": _setting("seed", type=int, help="Of all noise."),
+    "tolerance": click.option(
         "--tolerance", type=click.FloatRange(min=0, min_open=True),
         help="Largest standard error of a score: samples are added to a pair, up to 64.",
     ),
-    click.option(
+    "similarity": click.option(
         "--similarity", type=click.Choice(["normalised", "jeffreys"]), show_default="normalised",
         help="What the score is: (1+c)/2 in [0, 1], or minus the Jeffreys divergence.",
     ),
-    click.option(
+    "device": click.option(
         "--device", show_default="cuda if there is one, else cpu", help="cpu, cuda, cuda:1, mps, …"
     ),
-    click.option(
+    "dtype": click.option(
         "--dtype", type=click.Choice(PRECISIONS), show_default="float32", help="Of the network."
     ),
-    click.option("--variant", help="Of the weight files, such as fp16."),
-    click.option("--revision", help="Branch, tag or commit of a model on the hub."),
-    click.option(
+    "variant": click.option("--variant", help="Of the weight files, such as fp16."),
+    "revision": click.option("--revision", help="Branch, tag or commit of a model on the hub."),
+    "cache": click.option(
         "--cache", metavar="FOLDER", help="Where evaluations are kept; off is in memory only. "
         "The default is CONJURE_ST_CACHE, or the user's cache folder.",
     ),
-    click.option("--local-files-only", is_flag=True, help="Never ask the hub."),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
-    click.option("--quiet", is_flag=True, help="No cost, progress or warnings on stderr."),
-]  # fmt: skip
+    "local_files_only": click.option("--local-files-only", is_flag=True, help="Never ask the hub."),
+    "as_json": click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON instead of a table."
+    ),
+    "quiet": click.option("--quiet", is_flag=True, help="No cost, progress or warnings on stderr."),
+}  # fmt: skip
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Which model, which process, which output; shown in this order."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return options_without()(command)
+
+
+def options_without(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options above but some: what a command takes that has another kind of these.
+
+    Args:
+        names: of their values, such as "model"; `load` takes them from who calls it.
+    """
+    kept = [option for name, option in _OPTIONS.items() if name not in names]
+    return lambda command: reduce(lambda taking, option: option(taking), reversed(kept), command)
 
 
 def load(quiet: bool, settings: dict[str, Any]) -> ConjureCrossEncoder:
