@@ -23,7 +23,7 @@ of one adapter, `load_experiments="match_name"` for those of all settings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,73 +36,21 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("conjure_st.mteb needs mteb: pip install conjure-st[mteb]") from error
 
-from conjure_st.cross_encoder import ConjureCrossEncoder
 from conjure_st.denoisers.loading import EMBEDDED
 from conjure_st.embedding_module import DIMENSION
-from conjure_st.mteb_meta import Kind, describe, of_embedded
+from conjure_st.mteb_adapter import Adapter, check_known_to_mteb, texts_of
+from conjure_st.mteb_meta import Kind, of_embedded
 from conjure_st.mteb_rows import TextsOfRows
 from conjure_st.process import GenerativeProcess
 from conjure_st.sentence_transformer import ConjureSentenceTransformer
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
-    from mteb.models.model_meta import ModelMeta
     from mteb.types import Array, BatchedInput, PromptType
     from torch.utils.data import DataLoader
 
-_OWN = ("name", "revision", "experiment_kwargs", "embed_dim", "loader", "loader_kwargs")
-"""Fields of a ModelMeta that a model's results are filed under, or that it is made again from."""
 
-
-class _Adapter:
-    """What both adapters have: a model, and what mteb is told of it."""
-
-    kind: Kind
-
-    def __init__(self, model: Any, **options: Any) -> None:
-        if not isinstance(model, ConjureCrossEncoder):
-            model = ConjureCrossEncoder(model, **options)
-        elif options:
-            raise ValueError(
-                f"A ConjureCrossEncoder is made already, and {', '.join(options)} came with it. "
-                "Make it with that, or pass the model's name instead."
-            )
-        self.cross_encoder: ConjureCrossEncoder = model
-        self._given: ModelMeta | None = None
-
-    @property
-    def mteb_model_meta(self) -> ModelMeta:
-        """Of the model as it is now: name, weights, every setting that changes a score.
-
-        mteb assigns the registry's copy to it. What is assigned describes; under which name,
-        revision and experiment results are filed stays the model's own.
-        """
-        own = describe(
-            self.cross_encoder,
-            self.kind,
-            self._settings(),
-            _LOADERS[self.kind],
-            embed_dim=self._embed_dim(),
-        )
-        if self._given is None:
-            return own
-        return self._given.model_copy(update={name: getattr(own, name) for name in _OWN})
-
-    @mteb_model_meta.setter
-    def mteb_model_meta(self, meta: ModelMeta) -> None:
-        self._given = meta
-
-    def _settings(self) -> dict[str, Any]:
-        return {}
-
-    def _embed_dim(self) -> int | None:
-        return None
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.mteb_model_meta.name!r})"
-
-
-class MTEBEncoder(_Adapter):
+class MTEBEncoder(Adapter):
     """Anchored embeddings for every embedding task of mteb, and the exact score for pairs.
 
     Embeddings are `ConjureSentenceTransformer`'s. `similarity_pairwise`, which mteb's STS, pair
@@ -181,9 +129,9 @@ class MTEBEncoder(_Adapter):
             ValueError: another keyword argument, something is no text, or the model's output is
                 not finite.
         """
-        _check_known_to_mteb(kwargs, "batch_size", "precision")
+        check_known_to_mteb(kwargs, "batch_size", "precision")
         self._show_progress_bar = show_progress_bar
-        texts = _texts(inputs)
+        texts = texts_of(inputs)
         model: Any = self.sentence_transformer
         rows: np.ndarray = model.encode(
             texts, show_progress_bar=show_progress_bar, convert_to_numpy=True, **kwargs
@@ -225,11 +173,14 @@ class MTEBEncoder(_Adapter):
         embedder = self.sentence_transformer.embedder
         return {"dimension": embedder.projected_dimension, "anchors": embedder.anchors.texts}
 
+    def _loader(self) -> Callable[..., Adapter]:
+        return conjure_encoder
+
     def _embed_dim(self) -> int | None:
         return self.sentence_transformer.embedder.dimension
 
 
-class MTEBCrossEncoder(_Adapter):
+class MTEBCrossEncoder(Adapter):
     """The pairwise score, for mteb's reranking.
 
     mteb asks for the scores of a query with the documents that a first stage has found
@@ -283,27 +234,15 @@ class MTEBCrossEncoder(_Adapter):
             ValueError: another keyword argument, something is no text, the numbers differ, or the
                 model's output is not finite.
         """
-        _check_known_to_mteb(kwargs, "batch_size")
-        pairs = list(zip(_texts(inputs1), _texts(inputs2), strict=True))
+        check_known_to_mteb(kwargs, "batch_size")
+        pairs = list(zip(texts_of(inputs1), texts_of(inputs2), strict=True))
         scores: np.ndarray = self.cross_encoder.predict(
             pairs, show_progress_bar=show_progress_bar, convert_to_numpy=True, **kwargs
         )
         return scores
 
-
-def _check_known_to_mteb(given: Mapping[str, Any], *known: str) -> None:
-    """Refuses what would change scores behind the back of mteb's result cache."""
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise ValueError(
-            f"encode_kwargs has {', '.join(unknown)}, under which mteb would file the results as "
-            f"if it were not there. Known are show_progress_bar, {', '.join(known)}; give whatever "
-            "else changes scores to the adapter when it is made."
-        )
-
-
-def _texts(inputs: DataLoader[BatchedInput]) -> list[str]:
-    return [text for batch in inputs for text in batch["text"]]
+    def _loader(self) -> Callable[..., Adapter]:
+        return conjure_cross_encoder
 
 
 # How mteb makes them from the registry ----------------------------------------------------------
@@ -337,8 +276,6 @@ def _arguments(name: str, revision: str | None, settings: dict[str, Any]) -> dic
         )
     return given
 
-
-_LOADERS = {"encoder": conjure_encoder, "cross-encoder": conjure_cross_encoder}
 
 for _name in EMBEDDED:
     for _meta in (
