@@ -84,3 +84,18 @@ def judged(
     """As `Judged`, from plain lists; without units every pair is one by itself."""
     units = np.arange(len(pairs)) if unit is None else np.asarray(unit)
     return Judged(name, kind, list(pairs), np.asarray(gold, np.float64), units.astype(np.int64))
+
+
+def some(whole: Judged, units: int) -> Judged:
+    """A choice of so many units, the same every time, in their order; all if there are no more.
+
+    Raises:
+        ValueError: as `Judged`, of what is left.
+    """
+    there = np.unique(whole.unit)
+    if units >= len(there):
+        return whole
+    chosen = np.random.default_rng(0).permutation(there)[:units]
+    kept = np.flatnonzero(np.isin(whole.unit, chosen))
+    pairs = [whole.pairs[i] for i in kept]
+    return Judged(whole.name, whole.kind, pairs, whole.gold[kept], whole.unit[kept])

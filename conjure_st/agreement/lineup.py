@@ -1,0 +1,73 @@
+"""Which rows stand in a table: those of a model with its controls, those of texts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from conjure_st.agreement.baselines import Embeddings, TfIdf
+from conjure_st.agreement.images import Images
+from conjure_st.agreement.row import Row
+from conjure_st.agreement.rows import Imagery, TextEncoder, Untrained
+from conjure_st.cross_encoder import ConjureCrossEncoder
+
+OF_MODEL = ("untrained", "text-encoder", "images")
+"""Baselines that every model has of its own."""
+
+OF_TEXTS = ("tfidf",)
+"""Baselines without a model; any other name is a sentence-transformers model."""
+
+
+def rows_of_model(
+    model: ConjureCrossEncoder,
+    name: str,
+    baselines: Sequence[str],
+    *,
+    similarity: str | None = None,
+    control_seeds: int = 3,
+    images: int = 8,
+    image_features: str | None = None,
+) -> list[Row]:
+    """A model's scores, and those of its baselines that are of the model.
+
+    Args:
+        model: a diffusion model under its process.
+        name: what the rows' names begin with; "" for the only model of a table.
+        baselines: of `OF_MODEL`; others are left out.
+        similarity: "normalised" or "jeffreys" alone; None is both, which cost no more than one.
+        control_seeds: permutations of the untrained control.
+        images: pictures a text of "images".
+        image_features: a vision model of transformers, by name or folder; None is the pictures
+            themselves, small.
+    """
+    before = f"{name}: " if name else ""
+    measures = {"normalised": "normalised similarity", "jeffreys": "raw Jeffreys"}
+    if not model.scorer.normalise:
+        del measures["normalised"]  # it does not evaluate the unconditional process
+    kept = {key: value for key, value in measures.items() if similarity in (None, key)}
+    denoiser, cache = model.scorer.denoiser, model.scorer.cache
+    rows: list[Row] = [Imagery(model, key, before + value) for key, value in kept.items()]
+    if "untrained" in baselines:
+        for key in kept:
+            shown = f"{before}untrained denoiser, {'raw' if key == 'jeffreys' else key}"
+            rows.append(Untrained(denoiser, key, range(control_seeds), shown, cache=cache))
+    if "images" in baselines:
+        shown = f"{before}Gaussians of {images} images"
+        rows.append(Images(denoiser, images, image_features, shown, cache=cache))
+    if "text-encoder" in baselines:
+        rows.append(TextEncoder(denoiser, f"{before}its text encoder's cosine"))
+    return rows
+
+
+def rows_of_texts(baselines: Sequence[str], device: str | None = None) -> list[Row]:
+    """Baselines that compare texts without a diffusion model.
+
+    Args:
+        baselines: "tfidf", and sentence-transformers models by name or folder; those of `OF_MODEL`
+            are left out.
+        device: of the sentence-transformers models.
+    """
+    return [
+        TfIdf() if name == "tfidf" else Embeddings(name, device=device)
+        for name in baselines
+        if name not in OF_MODEL
+    ]

@@ -1,0 +1,269 @@
+"""conjure-st eval: models and baselines beside one another, by agreement with people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from conjure_st import __version__
+from conjure_st.options import load, options_without
+from conjure_st.table import counted
+from conjure_st.terminal import hush, sentences, show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conjure_st.agreement.compare import Comparison, Scored
+    from conjure_st.agreement.judged import Judged
+    from conjure_st.agreement.row import Row
+
+DEFAULT_BASELINES = ("untrained", "text-encoder", "tfidf")
+
+_EXAMPLES = "\n".join(
+    (
+        "\b",
+        "Examples:",
+        "  conjure-st eval pairs.tsv",
+        "  conjure-st eval VisualCompositionTriplets --out composition.md",
+        "  conjure-st eval STS14 STSBenchmark --preset fast --baseline tfidf \\",
+        "      --baseline sentence-transformers/all-MiniLM-L6-v2 --out sts.json",
+        "  conjure-st eval VisualCompositionSTS --model picturebook --model ./my-pipeline",
+    )
+)
+
+
+@click.command("eval", epilog=_EXAMPLES)
+@click.argument("tasks", nargs=-1, required=True, metavar="TASK-OR-FILE...")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=("picturebook",),
+    show_default=True,
+    metavar="NAME",
+    help="A text-to-image model, as of the other commands; may be repeated.",
+)
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    default=DEFAULT_BASELINES,
+    show_default=True,
+    metavar="NAME",
+    help="untrained, text-encoder or images (of each model), tfidf, or a "
+    "sentence-transformers model's name or folder; none for no one. May be repeated.",
+)
+@click.option(
+    "--control-seeds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Permutations of the untrained denoiser's weights; its row is their mean.",
+)
+@click.option(
+    "--images",
+    type=click.IntRange(min=2),
+    default=8,
+    show_default=True,
+    help="Pictures of each text of the baseline images.",
+)
+@click.option(
+    "--image-features",
+    metavar="NAME",
+    help="A vision model of transformers for that baseline; "
+    "without it, features are the pictures' own colours, 8×8.",
+)
+@click.option("--split", help="Of a task, instead of those that it is evaluated on.")
+@click.option("--subset", help="Of a task, instead of all in English.")
+@click.option(
+    "--columns",
+    metavar="SCORE,TEXT,TEXT",
+    help="Names of a file's columns, where they are not score, sentence1, sentence2.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=3),
+    metavar="N",
+    help="A fixed random choice of N pairs (or queries, triplets) of each part.",
+)
+@click.option(
+    "--resamples",
+    type=click.IntRange(min=100),
+    default=2000,
+    show_default=True,
+    help="Bootstrap samples of the intervals.",
+)
+@click.option(
+    "--out",
+    "outs",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the result there too, as .json, .csv or .md. May be repeated.",
+)
+@click.option(
+    "--similarity",
+    type=click.Choice(["normalised", "jeffreys"]),
+    show_default="both",
+    help="Score by (1+c)/2, or by minus the Jeffreys divergence, alone.",
+)
+@options_without("model", "tolerance", "similarity")
+def evaluate(
+    tasks: tuple[str, ...],
+    models: tuple[str, ...],
+    baselines: tuple[str, ...],
+    control_seeds: int,
+    images: int,
+    image_features: str | None,
+    split: str | None,
+    subset: str | None,
+    columns: str | None,
+    limit: int | None,
+    resamples: int,
+    outs: tuple[Path, ...],
+    similarity: str | None,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """How far do scores agree with people, and with the scenes that texts describe?
+
+    Each TASK-OR-FILE is a file of scored pairs (.tsv, .csv or .jsonl: score, sentence1,
+    sentence2), a task of this project (VisualCompositionSTS, VisualCompositionTriplets,
+    VisualCompositionReranking), or a task of MTEB for STS, pair classification or reranking.
+    Tasks need conjure-st[mteb].
+
+    A table for each: Spearman and Pearson (or average precision, or MAP), 95 % bootstrap
+    intervals, the first row's lead over each other row in the same bootstrap samples, and what
+    each row cost. Evaluations are kept in the cache: after an interruption, run it again.
+    """  # fmt: skip
+    with sentences(quiet):
+        _check_outs(outs)
+        _check_names("--model", models)
+        _check_names("--baseline", baselines)
+        chosen = () if baselines == ("none",) else baselines
+        if "none" in chosen:
+            raise click.UsageError("--baseline none leaves out all of them: pass it alone.")
+        hush(quiet)
+        judged = {task: _judged(task, split, subset, columns, limit) for task in tasks}
+
+        from conjure_st.agreement.lineup import rows_of_model, rows_of_texts
+
+        scored: dict[str, list[Scored]] = {task: [] for task in tasks}
+        processes: dict[str, Any] = {}
+        for name in models:
+            model = load(quiet, {**settings, "model": name, "similarity": None})
+            processes[name] = model.process.to_dict()
+            rows = rows_of_model(
+                model,
+                name if len(models) > 1 else "",
+                chosen,
+                similarity=similarity,
+                control_seeds=control_seeds,
+                images=images,
+                image_features=image_features,
+            )
+            _score(rows, judged, scored, quiet)
+            del model, rows  # the next one needs the memory
+        _score(rows_of_texts(chosen, settings["device"]), judged, scored, quiet)
+
+        found = _compare(judged, scored, resamples)
+        about = {
+            "conjure_st": __version__,
+            "models": processes,
+            "limit": limit,
+            "resamples": resamples,
+        }
+        _show(found, about, outs, as_json)
+
+
+def _judged(
+    task: str, split: str | None, subset: str | None, columns: str | None, limit: int | None
+) -> list[Judged]:
+    """The judged pairs of a task, a part each."""
+    from conjure_st.agreement.files import SUFFIXES, read_pairs
+    from conjure_st.agreement.judged import some
+    from conjure_st.agreement.tasks import judged_of
+
+    if Path(task).suffix.lower() in SUFFIXES or Path(task).is_file():
+        names = columns.split(",") if columns else None
+        if names is not None and len(names) != 3:
+            raise click.BadParameter(
+                f"{columns!r} has not three names: SCORE,TEXT,TEXT.", param_hint="'--columns'"
+            )
+        parts = [read_pairs(task, names)]
+    else:
+        parts = judged_of(task, split=split, subset=subset)
+    return parts if limit is None else [some(part, limit) for part in parts]
+
+
+def _score(
+    rows: Sequence[Row],
+    judged: dict[str, list[Judged]],
+    scored: dict[str, list[Scored]],
+    quiet: bool,
+) -> None:
+    """Add the rows' scores of every task."""
+    from conjure_st.agreement.compare import score
+
+    for task, parts in judged.items():
+        for row in rows:
+            if not quiet:
+                pairs = [pair for part in parts for pair in part.pairs]
+                cost = row.nfe(pairs)
+                from_nothing = f", {cost:,} NFE from nothing" if cost else ""
+                click.echo(
+                    f"{task}: {row.name} ({counted(len(pairs), 'pair')}{from_nothing})", err=True
+                )
+            scored[task].append(score(row, parts, show_progress_bar=not quiet))
+
+
+def _compare(
+    judged: dict[str, list[Judged]], scored: dict[str, list[Scored]], resamples: int
+) -> list[Comparison]:
+    from conjure_st.agreement.compare import compare
+
+    return [
+        compare(Path(task).name, parts, scored[task], resamples=resamples)
+        for task, parts in judged.items()
+    ]
+
+
+def _show(
+    found: list[Comparison], about: dict[str, Any], outs: tuple[Path, ...], as_json: bool
+) -> None:
+    from conjure_st.agreement.report import as_dict, as_table, write
+
+    for out in outs:
+        write(out, found, about)
+    document = {**about, "tasks": [as_dict(comparison) for comparison in found]}
+    show(document if as_json else "\n\n\n".join(map(as_table, found)))
+
+
+def _check_names(option: str, names: tuple[str, ...]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise click.UsageError(f"{option} {twice[0]} is given twice.")
+
+
+def _check_outs(outs: tuple[Path, ...]) -> None:
+    """What would be lost after hours of work, said before it."""
+    from conjure_st.agreement.report import FORMATS
+
+    for out in outs:
+        if out.suffix.lower() not in FORMATS:
+            raise click.BadParameter(
+                f"{out} ends in none of {', '.join(FORMATS)}, which name the format.",
+                param_hint="'--out'",
+            )
+        if not out.parent.is_dir():
+            raise click.BadParameter(
+                f"{out.parent} is no folder. Make it first.", param_hint="'--out'"
+            )
+        if out.is_dir():
+            raise click.BadParameter(f"{out} is a folder.", param_hint="'--out'")
+
+
+__all__ = ["evaluate"]
