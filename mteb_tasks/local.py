@@ -16,6 +16,7 @@ from datasets import Dataset, DatasetDict
 from mteb import ResultCache
 from mteb.abstasks import AbsTask, AbsTaskPairClassification, AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
+from mteb.languages import check_language_code
 
 from conjure_st.agreement.files import read_pairs
 from conjure_st.agreement.judged import Judged
@@ -120,6 +121,8 @@ def local_task(
 def _metadata(
     judged: Judged, name: str, type_: Any, main_score: str, languages: Sequence[str]
 ) -> LocalMetadata:
+    for language in languages:
+        check_language_code(language)
     in_a_path = re.sub(r"[^\w.-]+", "-", name)
     return LocalMetadata(
         name=f"{in_a_path}-{judged.fingerprint[:8]}",

@@ -89,12 +89,11 @@ def _named(name: str) -> AbsTask:
 
     if name in mteb_tasks.TASKS:
         return mteb_tasks.get_task(name)
-    known = [task.metadata.name for task in mteb.get_tasks()]
-    # Superseded and aggregate tasks are not listed, and can be had by name all the same.
     try:
         return mteb.get_task(name)
     except KeyError as error:
-        by_lower = {other.lower(): other for other in [*mteb_tasks.TASKS, *known]}
+        known = [*mteb_tasks.TASKS, *(task.metadata.name for task in mteb.get_tasks())]
+        by_lower = {other.lower(): other for other in known}
         close = [by_lower[low] for low in difflib.get_close_matches(name.lower(), by_lower)]
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise ValueError(
@@ -136,8 +135,8 @@ def _load(task: AbsTask, subsets: list[str]) -> None:
             raise OSError(
                 f"The data set {path} of {task.metadata.name} could not be had from the Hugging "
                 "Face hub: the hub cannot be reached (or HF_HUB_OFFLINE is set) and the data set "
-                "is not cached, or it is not open to you. Try again with a network, or give a file of "
-                "scored pairs (.tsv, .csv or .jsonl) instead."
+                "is not cached, or it is not open to you. Try again with a network, or give a file "
+                "of scored pairs (.tsv, .csv or .jsonl) instead."
             ) from error
         finally:
             task.hf_subsets = all_subsets
@@ -195,10 +194,17 @@ def _ranking(name: str, task: Any, data: Any) -> Judged:
 
 def _read(task: Any, rows: Any, prompt_type: Any) -> Iterator[tuple[str, str]]:
     """Numbers and texts of queries or documents, put together as for any model of mteb."""
+    import datasets
     from mteb._create_dataloaders import create_dataloader
 
-    loader = create_dataloader(rows, task_metadata=task.metadata, prompt_type=prompt_type)
-    texts = [text for batch in loader for text in batch["text"]]
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()  # of each sub-set and split, for what takes no time
+    try:
+        loader = create_dataloader(rows, task_metadata=task.metadata, prompt_type=prompt_type)
+        texts = [text for batch in loader for text in batch["text"]]
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
     return zip(rows["id"], texts, strict=True)
 
 
