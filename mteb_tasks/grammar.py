@@ -46,10 +46,7 @@ PLAIN_WORDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 RICH_WORDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "above": (("above", "over"), ("below", "under", "beneath", "underneath")),
-    "left of": (
-        ("to the left of", "left of", "on the left of"),
-        ("to the right of", "right of", "on the right of"),
-    ),
+    "left of": (("to the left of", "on the left of"), ("to the right of", "on the right of")),
     "bigger than": (("bigger than", "larger than"), ("smaller than",)),
 }
 # Where the other thing is, seen from one: "a car with a cat above it".
