@@ -35,24 +35,9 @@ class LocalMetadata(TaskMetadata):
 
 
 class LocalSTS(AbsTaskSTS):
-    """Graded similarity from a file; see `local_task`, of which the arguments are."""
+    """Graded similarity of a file's pairs; `local_task` makes one."""
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        name: str | None = None,
-        columns: Sequence[str] | None = None,
-        languages: Sequence[str] = ENGLISH,
-        seed: int = 42,
-    ) -> None:
-        self.judged = read_pairs(path, columns)
-        self.metadata = _metadata(
-            self.judged, name or Path(path).stem, "STS", "spearman", languages
-        )
-        self.min_score = float(self.judged.gold.min())  # type: ignore[assignment]  # any number
-        self.max_score = float(self.judged.gold.max())  # type: ignore[assignment]
-        super().__init__(seed=seed)
+    judged: Judged
 
     def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:
         """Give mteb the pairs, which were read when the task was made."""
@@ -61,27 +46,9 @@ class LocalSTS(AbsTaskSTS):
 
 
 class LocalPairClassification(AbsTaskPairClassification):
-    """Labels 0 and 1 from a file; see `local_task`, of which the arguments are."""
+    """Labels 0 and 1 of a file's pairs; `local_task` makes one."""
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        name: str | None = None,
-        columns: Sequence[str] | None = None,
-        languages: Sequence[str] = ENGLISH,
-        seed: int = 42,
-    ) -> None:
-        self.judged = read_pairs(path, columns)
-        if self.judged.kind != "classes":
-            raise ValueError(
-                f"{Path(path).name} has graded scores, and pair classification takes a column "
-                '"label" of 0 and 1. Make a LocalSTS of it.'
-            )
-        self.metadata = _metadata(
-            self.judged, name or Path(path).stem, "PairClassification", "similarity_ap", languages
-        )
-        super().__init__(seed=seed)
+    judged: Judged
 
     def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:
         """Give mteb the pairs, which were read when the task was made."""
@@ -113,16 +80,30 @@ def local_task(
     Raises:
         ValueError, OSError: as `read_pairs`, and for a language that mteb does not know.
     """
-    kind = read_pairs(path, columns).kind
-    made = LocalPairClassification if kind == "classes" else LocalSTS
-    return made(path, name=name, columns=columns, languages=languages)
+    judged = read_pairs(path, columns)
+    classes = judged.kind == "classes"
+    # Of a class and not of the task, since mteb drops a task's own metadata with its data.
+    own: dict[str, Any] = {
+        "judged": judged,
+        "metadata": _metadata(
+            judged,
+            name or Path(path).stem,
+            ("PairClassification", "similarity_ap") if classes else ("STS", "spearman"),
+            languages,
+        ),
+    }
+    if classes:
+        return type("LocalPairClassification", (LocalPairClassification,), own)()
+    own |= {"min_score": float(judged.gold.min()), "max_score": float(judged.gold.max())}
+    return type("LocalSTS", (LocalSTS,), own)()
 
 
 def _metadata(
-    judged: Judged, name: str, type_: Any, main_score: str, languages: Sequence[str]
+    judged: Judged, name: str, type_and_score: tuple[Any, str], languages: Sequence[str]
 ) -> LocalMetadata:
     for language in languages:
         check_language_code(language)
+    type_, main_score = type_and_score
     in_a_path = re.sub(r"[^\w.-]+", "-", name)
     return LocalMetadata(
         name=f"{in_a_path}-{judged.fingerprint[:8]}",
