@@ -13,9 +13,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-from quality import RESAMPLES, cosine, read, spearman
+from sklearn.metrics.pairwise import paired_cosine_distances
 
 from conjure_st import GenerativeProcess, TrajectoryCache, load
+from conjure_st.agreement.compare import estimate
+from conjure_st.agreement.files import read_pairs
+from conjure_st.agreement.judged import judged, some
 from conjure_st.embedder import AnchoredEmbedder
 from conjure_st.scorer import TrajectoryScorer
 
@@ -42,7 +45,8 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    gold, pairs = read(args.file, args.pairs)
+    task = some(read_pairs(args.file), args.pairs)
+    pairs = list(task.pairs)
     scorer = TrajectoryScorer(load(args.model, PROCESS, device=args.device))
     pairwise = np.array([d.similarity for d in scorer.divergences(pairs, show_progress_bar=True)])
     rows = {"pairwise c": (pairwise, scorer.nfe)}
@@ -54,20 +58,19 @@ def main() -> None:
         texts = sorted({text for pair in pairs for text in pair})
         of_text = dict(zip(texts, embedder.embed(texts).numpy(), strict=True))
         first, second = (np.stack([of_text[pair[i]] for pair in pairs]) for i in (0, 1))
-        rows[name] = (cosine(first, second), embedder.nfe)
-    drawn = np.random.default_rng(0).integers(len(gold), size=(RESAMPLES, len(gold)))
+        rows[name] = (1 - paired_cosine_distances(first, second), embedder.nfe)
     result = {}
 
     def shown(x: np.ndarray, y: np.ndarray) -> str:
-        low, high = np.quantile(100 * spearman(x[drawn], y[drawn]), [0.025, 0.975])
-        return f"{100 * float(spearman(x, y)):.1f} ({low:.1f} to {high:.1f})"
+        rho = estimate(judged(args.file.name, pairs, y), x)["spearman"]
+        return f"{100 * rho.value:.1f} ({100 * rho.low:.1f} to {100 * rho.high:.1f})"
 
-    print(f"\n{args.file.name}: {len(gold)} pairs of {len(texts)} texts\n")
+    print(f"\n{args.file.name}: {len(pairs)} pairs of {len(texts)} texts\n")
     print("| anchors                      | with pairwise c     | with people         |   NFE |")
     print("|------------------------------|--------------------:|--------------------:|------:|")
     for name, (scores, nfe) in rows.items():
         beside = "" if name == "pairwise c" else shown(scores, pairwise)
-        people = shown(scores, gold)
+        people = shown(scores, task.gold)
         print(f"| {name:28} | {beside:>19} | {people:>19} | {nfe:5d} |")
         result[name] = {"with_pairwise": beside, "with_people": people, "nfe": nfe}
     if args.json:

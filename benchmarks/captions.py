@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-from triplets import COLOURS, THINGS, a
 
+THINGS = [
+    "cat", "dog", "horse", "cow", "pig", "bird", "fish", "lion", "car", "bus", "train", "truck",
+    "boat", "bicycle", "motorcycle", "apple", "banana", "pizza", "cake", "guitar", "tree",
+    "flower", "house", "chair", "clock", "book", "key", "umbrella", "shirt", "balloon",
+]  # fmt: skip
+COLOURS = ["red", "yellow", "green", "blue", "purple", "black"]
 ACTS = ["next to", "above", "below", "behind", "in front of", "with"]
 PLACES = ["", "on a beach", "in the snow", "at night", "in a street", "on grass", "by the sea"]
 
 
 Parts = tuple[str, str, str, str, str, str]
 """Colour and thing, how it stands to another, that one's colour and thing (or none), a place."""
+
+
+def a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def parts(rng: np.random.Generator) -> Parts:

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from captions import captions, graded
 from naive import naive_nfe, naive_similarity
-from quality import spearman
+from scipy.stats import spearmanr
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
@@ -185,7 +185,7 @@ class Bench:
         cosines = np.array([unit[texts.index(a)] @ unit[texts.index(b)] for a, b in some])
         self.say(
             "Spearman, anchored and exact c",
-            float(spearman(cosines, np.array(found))),
+            float(spearmanr(cosines, found).statistic),
             f"{len(some)} pairs",
             "anchored_spearman",
         )
@@ -255,10 +255,11 @@ class Bench:
         if not kind:
             self.say("warm rerun, another scorer, NFE", again.nfe, "goal 0", "warm_nfe")
             self.say("cold time / warm time", seconds / warm_seconds, "goal 50", "warm_time_ratio")
-        reference = np.array([d.similarity for d in cold])
+        reference = [d.similarity for d in cold]
         about = f"{len(some)}{kind.replace('_', ' ')} pairs, beside 16 samples"
         for name, other in (("fast", TrajectoryScorer(fast)), ("paper", scorer)):
-            rho = spearman(np.array([d.similarity for d in other.divergences(some)]), reference)
+            scores = [d.similarity for d in other.divergences(some)]
+            rho = spearmanr(scores, reference).statistic
             goal = "; goal 0.98" if name == "fast" and not kind else ""
             self.say(f"Spearman of {name}", float(rho), about + goal, f"{name}_spearman{kind}")
 

@@ -16,9 +16,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-from quality import RESAMPLES, read, spearman
 
 from conjure_st import GenerativeProcess, TrajectoryCache, load
+from conjure_st.agreement.compare import estimate
+from conjure_st.agreement.files import read_pairs
+from conjure_st.agreement.judged import judged
 from conjure_st.scorer import TrajectoryScorer
 from conjure_st.texts import Pair
 
@@ -52,8 +54,7 @@ CANDIDATES: dict[str, GenerativeProcess] = {
 
 def sample(file: Path, count: int) -> list[Pair]:
     """A fixed random choice of a file's pairs of different texts."""
-    _, pairs = read(file, None)
-    different = sorted({(a, b) for a, b in pairs if a != b})
+    different = sorted({(a, b) for a, b in read_pairs(file).pairs if a != b})
     chosen = np.random.default_rng(0).permutation(len(different))[:count]
     return [different[i] for i in chosen]
 
@@ -102,14 +103,13 @@ def main() -> None:
         cells = ""
         for i, file in enumerate(samples):
             part = slice(bounds[i], bounds[i + 1])
-            count = len(c[part])
-            drawn = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
-            rho = 100 * float(spearman(c[part], reference_c[part]))
-            low, high = np.quantile(
-                100 * spearman(c[part][drawn], reference_c[part][drawn]), [0.025, 0.975]
+            of_c, of_j = (
+                estimate(judged(file, pairs[part], reference[part]), found[part])["spearman"]
+                for found, reference in ((c, reference_c), (j, reference_j))
             )
-            rho_j = 100 * float(spearman(j[part], reference_j[part]))
-            row[file] = {"c": rho, "interval": [float(low), float(high)], "jeffreys": rho_j}
+            rho, low, high = (100 * x for x in (of_c.value, of_c.low, of_c.high))
+            rho_j = 100 * of_j.value
+            row[file] = {"c": rho, "interval": [low, high], "jeffreys": rho_j}
             cells += f" {rho:.1f} | {low:.1f} to {high:.1f} | {rho_j:.1f} |"
         rows[name] = row
         print(f"| {name:24} | {nfe:5.1f} | {naive / nfe:5.1f} |{cells}", flush=True)

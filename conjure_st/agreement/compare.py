@@ -175,6 +175,20 @@ def compare(
     return Comparison(task, tuple(parts), tuple(lines[0].whole), tuple(lines), differences)
 
 
+def estimate(
+    task: Judged, scores: np.ndarray, *, resamples: int = RESAMPLES
+) -> dict[str, Estimate]:
+    """Each measure of one row's [M] scores, with its interval.
+
+    >>> from conjure_st.agreement.judged import judged
+    >>> task = judged("two at odds", [("a", "b"), ("a", "c"), ("a", "d"), ("a", "e")], [1, 2, 3, 4])
+    >>> round(estimate(task, np.array([0.1, 0.2, 0.4, 0.3]))["spearman"].value, 3)
+    0.8
+    """
+    row = Scored("", {}, (scores[None],), 0, 0, 0.0)
+    return compare(task.name, [task], [row], resamples=resamples).lines[0].whole
+
+
 def _over_seeds(part: Judged, scores: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
     """Means over a row's seeds of each measure, in the sample [0] and its draws."""
     each = [statistics(part, seed, counts) for seed in scores]
