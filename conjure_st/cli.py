@@ -13,6 +13,7 @@ import click
 
 from conjure_st import __version__
 from conjure_st.cli_cache import cache
+from conjure_st.cli_export import export
 from conjure_st.options import load, options
 from conjure_st.table import counted, models_table, ranking_table, score_table
 from conjure_st.terminal import hush, sentences, show
@@ -37,6 +38,7 @@ _NOTES = "\n\n".join(
             'conjure-st score "a dog on a beach" "a puppy near the sea"',
             'conjure-st rank "a red car" documents.txt --top-k 5',
             "conjure-st models",
+            "conjure-st export imagery",
             "conjure-st cache info",
         ),
         "The result goes to the standard output; cost, progress, warnings and errors go to the "
@@ -194,6 +196,7 @@ def models(as_json: bool) -> None:
 
 
 main.add_command(cache)
+main.add_command(export)
 
 
 def _documents(file: BinaryIO) -> list[tuple[int, str]]:
