@@ -1,7 +1,7 @@
-"""Tasks for MTEB that come with conjure-st: visual composition, built offline from a grammar.
+"""Tasks for MTEB that come with conjure-st: visual composition, and pairs from a file on disk.
 
-The grammar and its scenes (`mteb_tasks.items`, `.scenes`, `.grammar`) need the standard library
-alone. The tasks need mteb, and are imported when first asked for.
+The grammar of visual composition (`mteb_tasks.items`, `.scenes`, `.grammar`) needs the standard
+library alone. The tasks need mteb, and are imported when first asked for.
 """
 
 from __future__ import annotations
@@ -17,17 +17,22 @@ if TYPE_CHECKING:
         VisualCompositionSTS,
         VisualCompositionTriplets,
     )
+    from mteb_tasks.local import LocalPairClassification, LocalSTS, local_task
 
     TASKS: dict[str, type[AbsTask]]
 
 __all__ = [
     "TASKS",
+    "LocalPairClassification",
+    "LocalSTS",
     "VisualCompositionReranking",
     "VisualCompositionSTS",
     "VisualCompositionTriplets",
     "get_task",
+    "local_task",
 ]
 _COMPOSITION = ("VisualCompositionSTS", "VisualCompositionTriplets", "VisualCompositionReranking")
+_LOCAL = ("LocalSTS", "LocalPairClassification", "local_task")
 
 
 def get_task(name: str) -> AbsTask:
@@ -48,7 +53,7 @@ def get_task(name: str) -> AbsTask:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in (*_COMPOSITION, "TASKS"):
+    if name not in (*_COMPOSITION, *_LOCAL, "TASKS"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         import_module("mteb")
@@ -58,7 +63,7 @@ def __getattr__(name: str) -> Any:
         raise ImportError(
             "The tasks are for MTEB, and mteb is not installed: pip install conjure-st[mteb]"
         ) from error
-    module = import_module("mteb_tasks.composition")
+    module = import_module(f"mteb_tasks.{'local' if name in _LOCAL else 'composition'}")
     if name == "TASKS":
         return {task: getattr(module, task) for task in _COMPOSITION}
     return getattr(module, name)

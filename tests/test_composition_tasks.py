@@ -284,6 +284,7 @@ def test_names_are_found_and_strangers_are_named():
     assert list(mteb_tasks.TASKS) == NAMES
     assert isinstance(mteb_tasks.VisualCompositionSTS(), mteb.AbsTask)
     assert type(mteb_tasks.get_task(NAMES[2])) is mteb_tasks.TASKS[NAMES[2]]
+    assert issubclass(mteb_tasks.LocalSTS, mteb.AbsTask)
     with pytest.raises(KeyError, match=r"'VisualComposition' here. There are VisualCompositionSTS"):
         mteb_tasks.get_task("VisualComposition")
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
@@ -294,3 +295,5 @@ def test_without_mteb_the_tasks_say_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "mteb", None)
     with pytest.raises(ImportError, match=r"pip install conjure-st\[mteb\]"):
         mteb_tasks.get_task(NAMES[0])
+    with pytest.raises(ImportError, match=r"pip install conjure-st\[mteb\]"):
+        _ = mteb_tasks.local_task
