@@ -150,6 +150,7 @@ def _splits_of(task: AbsTask, subset: str) -> Mapping[str, Any]:
     data: Any = task.dataset
     if subset not in data and subset == "default":
         return dict(data)
+    _check_among("sub-set", subset, list(data), task.metadata.name)
     return dict(data[subset])
 
 
