@@ -5,7 +5,8 @@ towards one that all texts have in common, the scatter of points around their ow
 
     Σ_i = (1 - α) S_i + α Σ
 
-Σ is estimated from all N·K points by Ledoit & Wolf (2004), and α is their optimum for a known
+Σ is estimated from all N·K points by Ledoit & Wolf (2004), each feature divided by its own scatter,
+and α is their optimum for a known
 target, Σ var(s) / Σ (s - t)² over all elements of all S_i, with the unbiased variances of Schäfer &
 Strimmer (2005). It is one number for all texts: from the K points of a text alone it would be
 noise. So the Gaussian of a text depends on which others are there, as a TF-IDF weight does.
@@ -24,7 +25,10 @@ PAIRS_AT_ONCE = 256
 """Whose K × D axes are laid side by side at a time."""
 
 SMALLEST = 1e-6
-"""Of the features' mean variance, added to Σ: no feature is without scatter."""
+"""Of a feature's variance over all points, added to its scatter: none is without."""
+
+ROUNDING = float(np.finfo(np.float32).eps)
+"""Of a feature's size: what varies less is one number."""
 
 
 class Gaussians(NamedTuple):
@@ -55,16 +59,19 @@ def fit(points: np.ndarray) -> Gaussians:
     Raises:
         ValueError: K is below 2: one point has no scatter.
     """
-    k, d = points.shape[1:]
+    n, k, d = points.shape
     if k < 2:
         raise ValueError(f"{k} point of each text has no scatter. There must be two at least.")
     points = points.astype(np.float64)
     mean = points.mean(1)
     around = points - mean[:, None]
-    shared, _ = ledoit_wolf(around.reshape(-1, d), assume_centered=True)
+    # Ledoit & Wolf shrink towards a multiple of I, which is a target for features of one scale.
+    scatter = (around**2).sum((0, 1)) / (n * (k - 1)) + SMALLEST * points.var((0, 1))
+    scatter += ROUNDING**2 * (points**2).mean((0, 1))
+    scale = np.sqrt(np.where(scatter > 0, scatter, 1.0))
+    shared, _ = ledoit_wolf((around / scale).reshape(-1, d), assume_centered=True)
     variances, directions = np.linalg.eigh(shared * k / (k - 1))  # unbiased, of K - 1 each
-    variances = variances.clip(0) + (SMALLEST * points.var((0, 1)).mean() or 1.0)
-    whitening = directions / np.sqrt(variances)
+    whitening = directions / np.sqrt(variances.clip(0) + SMALLEST) / scale[:, None]
     around = around @ whitening
     _, singular, axes = np.linalg.svd(around, full_matrices=False)
     own = singular**2 / (k - 1)
