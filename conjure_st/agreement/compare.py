@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 from conjure_st.agreement.judged import Judged
 from conjure_st.agreement.row import Row
@@ -43,7 +44,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic and its 95 % bootstrap interval."""
+    """A statistic and its 95 % bootstrap interval (bias-corrected percentiles)."""
 
     value: float
     low: float
@@ -196,22 +197,43 @@ def _over_seeds(part: Judged, scores: np.ndarray, counts: np.ndarray) -> dict[st
 
 
 def _estimate(values: np.ndarray) -> Estimate:
-    low, high = _interval(values[1:])
+    low, high = _interval(values)
     return Estimate(float(values[0]), low, high)
 
 
 def _difference(first: np.ndarray, second: np.ndarray) -> Difference:
     gap = first - second
-    low, high = _interval(gap[1:])
-    known = gap[np.isfinite(gap)]
-    side = min(int((known <= 0).sum()), int((known >= 0).sum()))
-    p = min(1.0, 2 * max(side, 1) / len(known)) if len(known) else float("nan")
-    return Difference(float(gap[0]), low, high, p)
+    low, high = _interval(gap)
+    value, drawn = _known(gap)
+    p = float("nan")
+    if drawn.size:
+        below = ndtr(_z(drawn, 0.0) - 2 * _z(drawn, value))
+        p = float(np.clip(2 * min(below, 1 - below), 2 / (len(drawn) + 1), 1))
+    return Difference(value, low, high, p)
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
-    known = values[np.isfinite(values)]  # a sample of few pairs may have all gold equal
-    if not known.size:
+    """Bias-corrected percentiles (Efron 1981) of the draws [1:] of a statistic [0].
+
+    Plain percentiles lie too high for average precision, as a pair that is drawn twice ranks
+    beside itself.
+    """
+    value, drawn = _known(values)
+    if not drawn.size:
         return float("nan"), float("nan")
-    low, high = np.quantile(known, INTERVAL)
+    low, high = np.quantile(drawn, ndtr(2 * _z(drawn, value) + ndtri(INTERVAL)))
     return float(low), float(high)
+
+
+def _known(values: np.ndarray) -> tuple[float, np.ndarray]:
+    """The statistic and its draws, without those of a sample that has none (all gold equal)."""
+    value, drawn = float(values[0]), values[1:]
+    return value, drawn[np.isfinite(drawn)] if np.isfinite(value) else drawn[:0]
+
+
+def _z(drawn: np.ndarray, value: float) -> float:
+    """Where a value lies among the draws, in standard deviations of a normal distribution."""
+    close = np.isclose(drawn, value, rtol=0, atol=1e-12)
+    share = ((drawn < value) & ~close).mean() + close.mean() / 2
+    some = 0.5 / len(drawn)
+    return float(ndtri(np.clip(share, some, 1 - some)))

@@ -96,6 +96,6 @@ def some(whole: Judged, units: int) -> Judged:
     if units >= len(there):
         return whole
     chosen = np.random.default_rng(0).permutation(there)[:units]
-    kept = np.flatnonzero(np.isin(whole.unit, chosen))
+    kept = np.flatnonzero(np.isin(whole.unit, chosen)).tolist()
     pairs = [whole.pairs[i] for i in kept]
     return Judged(whole.name, whole.kind, pairs, whole.gold[kept], whole.unit[kept])

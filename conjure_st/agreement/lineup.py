@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from conjure_st.agreement.baselines import Embeddings, TfIdf
 from conjure_st.agreement.images import Images
 from conjure_st.agreement.row import Row
-from conjure_st.agreement.rows import Imagery, TextEncoder, Untrained
+from conjure_st.agreement.rows import Imagery, Of, TextEncoder, Untrained
 from conjure_st.cross_encoder import ConjureCrossEncoder
 
 OF_MODEL = ("untrained", "text-encoder", "images")
@@ -40,7 +40,7 @@ def rows_of_model(
             themselves, small.
     """
     before = f"{name}: " if name else ""
-    measures = {"normalised": "normalised similarity", "jeffreys": "raw Jeffreys"}
+    measures: dict[Of, str] = {"normalised": "normalised similarity", "jeffreys": "raw Jeffreys"}
     if not model.scorer.normalise:
         del measures["normalised"]  # it does not evaluate the unconditional process
     kept = {key: value for key, value in measures.items() if similarity in (None, key)}

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -187,16 +188,16 @@ def _legend(comparison: Comparison) -> str:
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """Names of a task's parts without the words that all of them begin with.
+    """Names of a task's parts without what all of them begin with.
 
-    >>> _short(["Task: colours, easy", "Task: colours, hard"])
+    >>> _short(["Task/colour/easy", "Task/colour/hard"])
     ['easy', 'hard']
     """
-    words = [name.split() for name in names]
-    shared = 0
-    while all(len(w) > shared + 1 and w[shared] == words[0][shared] for w in words):
-        shared += 1
-    return [" ".join(w[shared:]) for w in words]
+    words = [re.findall(r"[^/ ]*[/ ]|[^/ ]+$", name) for name in names]
+    same = 0
+    while all(len(w) > same + 1 and w[same] == words[0][same] for w in words):
+        same += 1
+    return ["".join(w[same:]) for w in words]
 
 
 def _row(line: Line) -> dict[str, Any]:
