@@ -1,4 +1,4 @@
-"""conjure-st on the command line: score a pair, rank documents, list models, mind the cache.
+"""conjure-st on the command line: score, rank, evaluate, export, list models, mind the cache.
 
 Results go to stdout, everything else (cost, progress, warnings, errors) to stderr. torch is
 imported inside the commands, so that --help and completion answer at once.
@@ -13,6 +13,7 @@ import click
 
 from conjure_st import __version__
 from conjure_st.cli_cache import cache
+from conjure_st.cli_eval import evaluate
 from conjure_st.cli_export import export
 from conjure_st.options import load, options
 from conjure_st.table import counted, models_table, ranking_table, score_table
@@ -38,6 +39,7 @@ _NOTES = "\n\n".join(
             'conjure-st score "a dog on a beach" "a puppy near the sea"',
             'conjure-st rank "a red car" documents.txt --top-k 5',
             "conjure-st models",
+            "conjure-st eval pairs.tsv --out table.md",
             "conjure-st export imagery",
             "conjure-st cache info",
         ),
@@ -196,6 +198,7 @@ def models(as_json: bool) -> None:
 
 
 main.add_command(cache)
+main.add_command(evaluate)
 main.add_command(export)
 
 
