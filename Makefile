@@ -4,12 +4,13 @@ PYTHON ?= python3
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
+INTEGRATIONS := .venv-integrations
 
 .DEFAULT_GOAL := help
-.PHONY: help python install demo test lint wheel bench clean
+.PHONY: help python install demo test test-integrations lint wheel bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
@@ -29,6 +30,16 @@ demo: install ## Score a few sentence pairs with the embedded model, offline, on
 
 test: install ## Run the tests; ARGS="-k name" picks some
 	$(BIN)/pytest $(ARGS)
+
+test-integrations: $(INTEGRATIONS)/installed ## Run LangChain, LlamaIndex, Haystack and others on it
+	$(INTEGRATIONS)/bin/pytest integrations $(ARGS)
+
+# Apart from .venv: their dependencies are many, and none of them is to be one of the tests'.
+$(INTEGRATIONS)/installed: pyproject.toml constraints.txt integrations/constraints.txt | python
+	$(PYTHON) -m venv $(INTEGRATIONS)
+	$(INTEGRATIONS)/bin/pip install -c constraints.txt -c integrations/constraints.txt \
+	    -e ".[integrations]"
+	@touch $@
 
 lint: install ## Check style, format and types
 	$(BIN)/ruff check .
@@ -52,4 +63,4 @@ wheel: python ## Build the wheel, install it into an empty environment elsewhere
 	echo "The wheel scores a pair away from $$checkout."
 
 clean: ## Remove what the other targets made
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv $(INTEGRATIONS) dist .pytest_cache .mypy_cache .ruff_cache
