@@ -141,13 +141,13 @@ def test_columns_are_those_that_the_task_names() -> None:
     triplets = mteb.get_task("SprintDuplicateQuestions")
     triplets.input1_column_name = {"left": "text"}
     triplets.input2_column_name, triplets.label_column_name = "right", "same"
-    triplets.pairs_per_unit = 2
-    rows = {"left": FIRST, "right": SECOND, "same": [1, 0, 1, 0], "sentence1": SECOND}
+    first = ["a cat", "a dog", "a cat", "a dog"]
+    rows = {"left": first, "right": SECOND, "same": [1, 0, 0, 1], "sentence1": SECOND}
     triplets.dataset = DatasetDict(test=Dataset.from_dict(rows))
     triplets.data_loaded = True
     [found] = judged_of(triplets, split="test")
-    assert list(found.pairs) == PAIRS
-    assert found.unit.tolist() == [0, 0, 1, 1]
+    assert list(found.pairs) == list(zip(first, SECOND, strict=True))
+    assert found.unit.tolist() == [0, 1, 0, 1]  # by the first text
 
 
 # Rankings ----------------------------------------------------------------------------------------

@@ -6,8 +6,6 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 # The HTTP client's own errors, under the name that the hub's library gives them.
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
@@ -33,11 +31,12 @@ def judged_of(
     Of a reranking task the pairs are queries with the documents that are to be reranked
     (`top_ranked`), a relevance above 0 counts as 1, and a query with no relevant document among
     them is left out, since no order of them is right. Queries and documents read as mteb's models
-    read them: with instructions, and with titles.
+    read them: with instructions, and with titles. Of pair classification the pairs of one first
+    text are a unit: those of a triplet stand or fall together.
 
     Args:
         task: its name in mteb ("STSBenchmark") or in `mteb_tasks` ("VisualCompositionSTS"), or a
-            task. Of a task with `pairs_per_unit` so many rows in turn are a unit.
+            task.
         split: None is the task's own splits for evaluation.
         subset: None is the English sub-sets, or all if there is none.
 
@@ -167,8 +166,11 @@ def _judged(name: str, kind: Kind, task: Any, data: Any) -> Judged:
     # A column is given by its name, or by its name and modality.
     first, second = (next(iter(c)) if isinstance(c, Mapping) else c for c in columns)
     pairs = list(zip(data[first], data[second], strict=True))
-    size = getattr(task, "pairs_per_unit", 1)
-    return judged(name, pairs, list(data[label]), kind, np.arange(len(pairs)) // size)
+    unit = None
+    if kind == "classes":
+        place = {text: i for i, text in enumerate(dict.fromkeys(data[first]))}
+        unit = [place[text] for text in data[first]]
+    return judged(name, pairs, list(data[label]), kind, unit)
 
 
 def _ranking(name: str, task: Any, data: Any) -> Judged:
