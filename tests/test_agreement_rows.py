@@ -37,6 +37,7 @@ GUIDED = PROCESS.replace(guidance_scale=2.0)
 CAT, KITTEN, CAR, SEA = TEXTS
 # A swap, a text with itself, a pair twice.
 PAIRS = [(CAT, KITTEN), (CAT, CAR), (KITTEN, CAT), (SEA, SEA), (CAR, SEA), (CAT, CAR)]
+WORDS_SPOKEN = [f"{a} {b}" for a in ("a red", "the", "a blue") for b in ("cat", "dog", "car on")]
 WORDS = [("a red cat", "a blue dog"), ("the car", "a red car"), ("a dog", "a dog")]
 
 
@@ -278,9 +279,10 @@ def test_text_encoder_is_the_cosine_of_its_embeddings(
     row = TextEncoder(denoiser, "text encoder")
     found = row.scores([*WORDS, *WORDS])[0]
     assert found == pytest.approx(np.tile(expected, 2), abs=1e-6)
-    assert found[2] == 1.0
     assert sorted(encoded) == sorted({text for pair in WORDS for text in pair})
     assert row.spent == row.nfe(WORDS) == 0
+    same = [(text, text) for text in WORDS_SPOKEN]
+    assert row.scores(same).tolist() == [[1.0] * len(same)]  # and not 0.9999999999999999
 
 
 # TF-IDF ---------------------------------------------------------------------------------------
@@ -371,6 +373,17 @@ def test_anchored_embeddings_count_what_they_cost() -> None:
     assert row.spent == told > 0
     assert row.nfe(PAIRS) == told
     assert found[3] == pytest.approx(1)
+
+
+def test_anchored_embeddings_of_a_saved_folder_count_too(tmp_path: Path) -> None:
+    """There the model is a plain SentenceTransformer."""
+    ConjureSentenceTransformer(
+        stable_diffusion(), process=PROCESS, dimension=16, cache="off"
+    ).save_pretrained(str(tmp_path))
+    row = Embeddings(tmp_path, device="cpu", trust_remote_code=True)
+    told = row.nfe(WORDS)
+    row.scores(WORDS)
+    assert row.spent == told > 0
 
 
 @pytest.mark.usefixtures("offline")

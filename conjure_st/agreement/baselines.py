@@ -14,7 +14,7 @@ from conjure_st.agreement.weights import weights_digest
 from conjure_st.cache import TrajectoryCache
 from conjure_st.denoisers.identity import folder_identity
 from conjure_st.embedder import AnchoredEmbedder
-from conjure_st.sentence_transformer import ConjureSentenceTransformer
+from conjure_st.embedding_module import ConjureEmbeddingModule
 from conjure_st.texts import Pair, check_pairs
 
 PAIRS_AT_ONCE = 4096
@@ -119,8 +119,8 @@ class Embeddings:
     @property
     def spent(self) -> int:
         """Denoiser evaluations so far: 0, unless the embeddings are of imagery."""
-        model = self._model
-        return model.embedder.nfe if isinstance(model, ConjureSentenceTransformer) else 0
+        module = self._imagery
+        return 0 if module is None else module.embedder.nfe
 
     def scores(self, pairs: Sequence[Pair], *, show_progress_bar: bool = False) -> np.ndarray:
         """[1, M] float64; see `Row`.
@@ -144,11 +144,14 @@ class Embeddings:
 
     def nfe(self, pairs: Sequence[Pair]) -> int:
         """Denoiser evaluations from nothing: 0, unless the embeddings are of imagery."""
-        checked, model = check_pairs(pairs), self._model
-        if not isinstance(model, ConjureSentenceTransformer):
+        checked = check_pairs(pairs)
+        if self.trust_remote_code and checked:
+            self.model  # noqa: B018  # only then can a name or folder be one of imagery
+        module = self._imagery
+        if module is None:
             return 0
-        made = model.embedder
-        model.module.follow_networks()
+        module.follow_networks()
+        made, model = module.embedder, self.model
         fresh = AnchoredEmbedder(
             made.denoiser,
             anchors=made.anchors.texts,
@@ -157,7 +160,13 @@ class Embeddings:
         )
         name = model.default_prompt_name
         texts = [text for pair in checked for text in pair]
-        return fresh.cost(model.module.texts(texts, model.prompts[name] if name else None))
+        return fresh.cost(module.texts(texts, model.prompts[name] if name else None))
+
+    @property
+    def _imagery(self) -> ConjureEmbeddingModule | None:
+        """The module of a ConjureSentenceTransformer, in whichever class it was loaded."""
+        first = None if self._model is None else self._model[0]
+        return first if isinstance(first, ConjureEmbeddingModule) else None
 
     def _loaded(self) -> SentenceTransformer:
         try:
