@@ -77,5 +77,5 @@ def _keys(rows: Any) -> list[bytes]:
     """A digest of each row of [N, D], or of the one of [D]."""
     if isinstance(rows, torch.Tensor):
         rows = rows.detach().cpu().float().numpy()
-    table = np.atleast_2d(np.asarray(rows, dtype=np.float32)) + np.float32(0)  # -0 is 0
+    table = np.atleast_2d(np.asarray(rows, dtype=np.float32))
     return [blake2b(row.tobytes(), digest_size=16).digest() for row in table]

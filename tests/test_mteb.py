@@ -200,6 +200,16 @@ def test_a_cross_encoder_reranks(picturebook: MTEBEncoder, results: mteb.ResultC
     )
 
 
+def test_a_cross_encoder_scores_queries_with_their_documents() -> None:
+    model = MTEBCrossEncoder(gaussian(PROCESS))
+    firsts, seconds = list(TEXTS), [TEXTS[2], TEXTS[0], TEXTS[2], TEXTS[1]]
+    found = model.predict(batches(firsts), batches(seconds), batch_size=2, **ASKED)
+    expected = model.cross_encoder.predict(list(zip(firsts, seconds, strict=True)))
+    assert found == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(ValueError, match="shorter"):
+        model.predict(batches(firsts), batches(seconds[:3]), **ASKED)
+
+
 def test_a_registered_meta_is_loaded_run_and_found_again(
     results: mteb.ResultCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -473,6 +483,18 @@ def test_the_engine_is_shared() -> None:
     assert model.nfe == embedder.nfe > 0
     model.similarity_pairwise(rows[:1], rows[1:2])
     assert model.nfe == embedder.nfe + cross_encoder.scorer.nfe > embedder.nfe
+
+
+def test_both_models_read_alike() -> None:
+    options: dict[str, Any] = {
+        "max_length": 4,
+        "prompts": {"p": "red "},
+        "default_prompt_name": "p",
+    }
+    model = MTEBEncoder(stable_diffusion(), process=PROCESS, dimension=8, **options)
+    plain = MTEBEncoder(stable_diffusion(), process=PROCESS, dimension=8)
+    rows = model.encode(batches(["cat on the car"]), **ASKED)
+    assert rows == pytest.approx(plain.encode(batches(["red cat"]), **ASKED))
 
 
 def test_a_made_model_takes_no_options() -> None:
