@@ -139,13 +139,12 @@ def test_features_without_scatter_are_finite(alike: str) -> None:
 
 
 def test_rounding_is_no_scatter() -> None:
+    """A feature that varies in the last bit of float32 is a constant."""
     x, pair = points(), (np.array([0, 1]), np.array([1, 2]))
-    found = []
-    for constant in (0.0, 0.1, 1e8 / 3):
-        x[:, :, 0] = constant  # of which a mean in floating point differs a little
-        found.append(jeffreys(fit(x), *pair))
-    assert found[1] == pytest.approx(found[0])
-    assert found[2] == pytest.approx(found[0])
+    x[:, :, 0] = 100.0
+    constant = jeffreys(fit(x), *pair)
+    x[:, :, 0] += 1e-6 * np.random.default_rng(1).normal(size=x.shape[:2])
+    assert jeffreys(fit(x), *pair) == pytest.approx(constant, rel=0.01)
 
 
 def test_one_point_has_no_scatter() -> None:

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import pixart, stable_diffusion, tokenizer
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
 from sklearn.metrics.pairwise import paired_cosine_distances, paired_euclidean_distances
 from test_scorer import TEXTS, gaussian
+from transformers import BertConfig, BertModel
 
 from conjure_st import (
     ConjureCrossEncoder,
@@ -392,6 +394,23 @@ def test_an_unknown_sentence_transformer(name: str) -> None:
     row = Embeddings(name)
     with pytest.raises(OSError, match=rf"no SentenceTransformer '{name}'.*pass a folder"):
         row.scores(WORDS)
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_pickled_sentence_transformer_is_not_read(tmp_path: Path) -> None:
+    words, folder = tokenizer(), str(tmp_path / "bert")
+    tiny = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=len(words), intermediate_size=8, **tiny)).save_pretrained(
+        folder
+    )
+    words.save_pretrained(folder)
+    SentenceTransformer(modules=[Transformer(folder), Pooling(8)]).save_pretrained(str(tmp_path))
+    assert np.isfinite(Embeddings(tmp_path, device="cpu").scores(WORDS)).all()
+    [weights] = tmp_path.glob("*.safetensors")
+    torch.save(load_file(weights), tmp_path / "pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(OSError, match="safetensors"):
+        Embeddings(tmp_path, device="cpu").scores(WORDS)
 
 
 @pytest.mark.usefixtures("offline")
