@@ -68,6 +68,17 @@ def model() -> ConjureCrossEncoder:
 
 
 @pytest.fixture(scope="session")
+def raw() -> ConjureCrossEncoder:
+    """The same with the paper's score, which has no sigmoid."""
+    return ConjureCrossEncoder(process=PROCESS, similarity="jeffreys")
+
+
+@pytest.fixture(scope="session")
+def raw_folder(pointer: Pointer) -> str:
+    return pointer("--similarity", "jeffreys")
+
+
+@pytest.fixture(scope="session")
 def embedding() -> ConjureSentenceTransformer:
     return ConjureSentenceTransformer(process=PROCESS, dimension=256)
 
