@@ -272,7 +272,7 @@ def items(kind: Kind, level: Level) -> tuple[Item, ...]:
     draw = Draw(SEED * 100 + 10 * KINDS.index(kind) + LEVELS.index(level))
     found: list[Item] = []
     seen: set[frozenset[object]] = set()
-    while len(found) < ITEMS:
+    for _ in range(100 * ITEMS):
         drawn = _item(draw, kind, level, turned=len(found) % 2 == 1)
         if drawn is None:
             continue
@@ -282,7 +282,9 @@ def items(kind: Kind, level: Level) -> tuple[Item, ...]:
         if seen.isdisjoint(new):
             seen.update(new)
             found.append(item)
-    return tuple(found)
+        if len(found) == ITEMS:
+            return tuple(found)
+    raise RuntimeError(f"The grammar does not give {ITEMS} different items of {kind}, {level}.")
 
 
 def pairs(kind: Kind, level: Level) -> list[tuple[str, str, Candidate]]:
