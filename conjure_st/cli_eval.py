@@ -151,6 +151,9 @@ def evaluate(
 
         from conjure_st.agreement.lineup import rows_of_model, rows_of_texts
 
+        # What takes seconds comes first: a name that cannot be had is told before the hours.
+        of_texts: dict[str, list[Scored]] = {task: [] for task in tasks}
+        _score(rows_of_texts(chosen, settings["device"]), judged, of_texts, quiet)
         scored: dict[str, list[Scored]] = {task: [] for task in tasks}
         processes: dict[str, Any] = {}
         for name in models:
@@ -167,8 +170,8 @@ def evaluate(
             )
             _score(rows, judged, scored, quiet)
             del model, rows  # the next one needs the memory
-        _score(rows_of_texts(chosen, settings["device"]), judged, scored, quiet)
-
+        for task, rest in of_texts.items():
+            scored[task] += rest
         found = _compare(judged, scored, resamples)
         about = {
             "conjure_st": __version__,

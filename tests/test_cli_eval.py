@@ -201,6 +201,7 @@ def test_a_task_of_parts_has_a_table_of_them(run: Run) -> None:
         (["--out", "nowhere/x.json"], "nowhere is no folder", 2),
         (["--model", "one", "--model", "one"], "--model one is given twice", 2),
         (["--baseline", "none", "--baseline", "tfidf"], "pass it alone", 2),
+        (["--baseline", "./nowhere"], "./nowhere", 1),
         (["--columns", "a,b"], "has not three names", 2),
         (["--columns", "a,b,c"], "no column 'a'", 1),
     ],
@@ -212,6 +213,14 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(
     assert result.exit_code == status
     assert said in " ".join(result.stderr.split())
     assert not asked
+
+
+def test_a_vision_model_that_is_not_there_is_told_before_scores_are_paid_for(
+    run: Run, file: str
+) -> None:
+    result = run(file, *FAST, "--baseline", "images", "--image-features", "./nowhere")
+    assert result.exit_code == 1 and "./nowhere" in result.stderr
+    assert "pairs.tsv:" not in result.stderr  # no row was begun
 
 
 def test_an_unknown_task_is_told_with_those_that_are_near(run: Run, asked: list[str]) -> None:

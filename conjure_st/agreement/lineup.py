@@ -52,7 +52,9 @@ def rows_of_model(
             rows.append(Untrained(denoiser, key, range(control_seeds), shown, cache=cache))
     if "images" in baselines:
         shown = f"{before}Gaussians of {images} images"
-        rows.append(Images(denoiser, images, image_features, shown, cache=cache))
+        row = Images(denoiser, images, image_features, shown, cache=cache)
+        row.settings["features"] = row.features.identity  # loads a vision model: fails at once
+        rows.append(row)
     if "text-encoder" in baselines:
         rows.append(TextEncoder(denoiser, f"{before}its text encoder's cosine"))
     return rows
