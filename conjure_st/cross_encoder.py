@@ -99,7 +99,13 @@ class ConjureCrossEncoder(CrossEncoder):
             "local_files_only": local_files_only,
             "model_card_data": model_card_data,
         }
-        if saved_model_type(model_name_or_path) is not None:
+        kind = saved_model_type(model_name_or_path)
+        if kind is not None:
+            if kind != self.model_type:
+                raise ValueError(
+                    f"{model_name_or_path} is a saved {kind}, not a CrossEncoder. Open it with "
+                    "that class, or compare pairs anew by its diffusion model."
+                )
             asked = {"process": process, "variant": variant, "revision": revision}
             given = [name for name, value in asked.items() if value is not None]
             if given or similarity is not None:

@@ -18,7 +18,12 @@ from sentence_transformers.cross_encoder.evaluation import (
 )
 from test_scorer import TEXTS, gaussian
 
-from conjure_st import ConjureCrossEncoder, GenerativeProcess, TrajectoryCache
+from conjure_st import (
+    ConjureCrossEncoder,
+    ConjureSentenceTransformer,
+    GenerativeProcess,
+    TrajectoryCache,
+)
 from conjure_st.module import LARGEST_LOGIT
 
 PROCESS = GenerativeProcess(steps=3, samples=2)
@@ -211,6 +216,12 @@ def test_a_folder_of_something_else_is_named(tmp_path: Path) -> None:
     )
     (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 3}))
     with pytest.raises(ValueError, match=r"has no config\.json of conjure-st"):
+        ConjureCrossEncoder(str(tmp_path))
+
+
+def test_a_folder_of_embeddings_is_named(tmp_path: Path) -> None:
+    ConjureSentenceTransformer(stable_diffusion(), process=PROCESS).save_pretrained(str(tmp_path))
+    with pytest.raises(ValueError, match="is a saved SentenceTransformer, not a CrossEncoder"):
         ConjureCrossEncoder(str(tmp_path))
 
 
