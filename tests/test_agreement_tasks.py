@@ -251,6 +251,10 @@ def test_other_types_are_sent_to_mteb() -> None:
 def test_pictures_are_no_texts() -> None:
     with pytest.raises(ValueError, match="of image"):
         judged_of("STS12VisualSTS")
+    task = MockSTSTask()  # mteb has STS of pictures and sounds as well
+    task.metadata = task.metadata.model_copy(update={"modalities": ["audio", "text"]})
+    with pytest.raises(ValueError, match="task of STS of audio and text, not of"):
+        judged_of(task)
 
 
 def test_a_misspelt_name_is_helped() -> None:
