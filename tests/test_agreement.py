@@ -201,6 +201,8 @@ def test_an_interval_lies_about_its_value() -> None:
     scores = np.concatenate([part.gold + 2 * rng.normal(size=12) for part in parts])
     found = compare("t", parts, rows(scores, parts=parts)).lines[0].whole["ap"]
     assert found.low + 0.02 < found.value < found.high - 0.02
+    blind = compare("t", parts, rows(scores, 0 * scores, parts=parts)).lines[1].ahead
+    assert blind is not None and blind.low > 0 and blind.p == pytest.approx(2 / 2001)
 
 
 def test_units_are_drawn_whole() -> None:

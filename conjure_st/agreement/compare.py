@@ -207,8 +207,10 @@ def _difference(first: np.ndarray, second: np.ndarray) -> Difference:
     value, drawn = _known(gap)
     p = float("nan")
     if drawn.size:
-        below = ndtr(_z(drawn, 0.0) - 2 * _z(drawn, value))
-        p = float(np.clip(2 * min(below, 1 - below), 2 / (len(drawn) + 1), 1))
+        p = least = 2 / (len(drawn) + 1)
+        if drawn.min() <= 0 <= drawn.max():  # else no level that draws can tell ends at zero
+            below = ndtr(_z(drawn, 0.0) - 2 * _z(drawn, value))
+            p = float(np.clip(2 * min(below, 1 - below), least, 1))
     return Difference(value, low, high, p)
 
 
