@@ -196,6 +196,23 @@ def test_a_reranking_is_what_a_cross_encoder_would_be_asked(cls: Any) -> None:
     assert found.pairs[1][1] == "t text 1"
 
 
+def test_the_split_that_is_asked_for_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """mteb loads a reranking task's own splits, unless it is told."""
+    loaded: list[str] = []
+
+    class Loader:
+        def __init__(self, split: str, **kwargs: Any) -> None:
+            loaded.append(split)
+
+        def load(self, **kwargs: Any) -> RetrievalSplitData:
+            return ranking({"q1": ["d2", "d1", "d3"]})
+
+    monkeypatch.setattr("mteb.abstasks.retrieval.RetrievalDatasetLoader", Loader)
+    [found] = judged_of("AskUbuntuDupQuestions", split="dev")
+    assert loaded == ["dev"]
+    assert (found.name, found.gold.tolist()) == ("AskUbuntuDupQuestions", [0, 1, 0])
+
+
 def test_a_reranking_without_candidates_is_left_to_mteb() -> None:
     with pytest.raises(ValueError, match="top_ranked"):
         judged_of(of_ranking(MockRerankingTask, None))
