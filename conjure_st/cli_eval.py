@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
+import gc
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from conjure_st import __version__
-from conjure_st.options import load, options_without
+from conjure_st.options import check_device, load, options_without
 from conjure_st.table import counted
 from conjure_st.terminal import hush, sentences, show
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from conjure_st.agreement.compare import Comparison, Scored
     from conjure_st.agreement.judged import Judged
     from conjure_st.agreement.row import Row
@@ -144,9 +145,9 @@ def evaluate(
         _check_names("--model", models)
         _check_names("--baseline", baselines)
         chosen = () if baselines == ("none",) else baselines
-        if "none" in chosen:
-            raise click.UsageError("--baseline none leaves out all of them: pass it alone.")
+        _check_baselines(chosen)
         hush(quiet)
+        check_device(settings["device"])
         judged = {task: _judged(task, split, subset, columns, limit) for task in tasks}
 
         from conjure_st.agreement.lineup import rows_of_model, rows_of_texts
@@ -157,7 +158,10 @@ def evaluate(
         scored: dict[str, list[Scored]] = {task: [] for task in tasks}
         processes: dict[str, Any] = {}
         for name in models:
-            model = load(quiet, {**settings, "model": name, "similarity": None})
+            raw = (
+                similarity if similarity == "jeffreys" else None
+            )  # spares the unconditional process
+            model = load(quiet, {**settings, "model": name, "similarity": raw})
             processes[name] = model.process.to_dict()
             rows = rows_of_model(
                 model,
@@ -169,7 +173,8 @@ def evaluate(
                 image_features=image_features,
             )
             _score(rows, judged, scored, quiet)
-            del model, rows  # the next one needs the memory
+            del model
+            _free_memory()  # which the next one needs
         for task, rest in of_texts.items():
             scored[task] += rest
         found = _compare(judged, scored, resamples)
@@ -190,7 +195,18 @@ def _judged(
     from conjure_st.agreement.judged import some
     from conjure_st.agreement.tasks import judged_of
 
-    if Path(task).suffix.lower() in SUFFIXES or Path(task).is_file():
+    is_file = Path(task).suffix.lower() in SUFFIXES or Path(task).exists()
+    if is_file and not Path(task).is_file():
+        what = "is a folder" if Path(task).is_dir() else "does not exist"
+        raise click.BadParameter(
+            f"{task} {what}. Pass a file of scored pairs, or a task's name.",
+            param_hint="'TASK-OR-FILE'",
+        )
+    if is_file and (split or subset):
+        raise click.UsageError(f"--split and --subset are of tasks, and {task} is a file.")
+    if columns and not is_file:
+        raise click.UsageError(f"--columns is of files, and {task} is none.")
+    if is_file:
         names = columns.split(",") if columns else None
         if names is not None and len(names) != 3:
             raise click.BadParameter(
@@ -203,16 +219,17 @@ def _judged(
 
 
 def _score(
-    rows: Sequence[Row],
+    rows: list[Row],
     judged: dict[str, list[Judged]],
     scored: dict[str, list[Scored]],
     quiet: bool,
 ) -> None:
-    """Add the rows' scores of every task."""
+    """Add the rows' scores of every task; each row is taken out and let go after them."""
     from conjure_st.agreement.compare import score
 
-    for task, parts in judged.items():
-        for row in rows:
+    while rows:
+        row = rows.pop(0)
+        for task, parts in judged.items():
             if not quiet:
                 pairs = [pair for part in parts for pair in part.pairs]
                 cost = row.nfe(pairs)
@@ -223,14 +240,24 @@ def _score(
             scored[task].append(score(row, parts, show_progress_bar=not quiet))
 
 
+def _free_memory() -> None:
+    """A model refers to itself in circles, and waits for the collector, which counts objects."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def _compare(
     judged: dict[str, list[Judged]], scored: dict[str, list[Scored]], resamples: int
 ) -> list[Comparison]:
     from conjure_st.agreement.compare import compare
 
+    names = [Path(task).name for task in judged]
     return [
-        compare(Path(task).name, parts, scored[task], resamples=resamples)
-        for task, parts in judged.items()
+        compare(name if names.count(name) == 1 else task, parts, scored[task], resamples=resamples)
+        for name, (task, parts) in zip(names, judged.items(), strict=True)
     ]
 
 
@@ -239,16 +266,31 @@ def _show(
 ) -> None:
     from conjure_st.agreement.report import as_dict, as_table, write
 
-    for out in outs:
-        write(out, found, about)
     document = {**about, "tasks": [as_dict(comparison) for comparison in found]}
     show(document if as_json else "\n\n\n".join(map(as_table, found)))
+    for out in outs:
+        write(out, found, about)
 
 
 def _check_names(option: str, names: tuple[str, ...]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise click.UsageError(f"{option} {twice[0]} is given twice.")
+
+
+def _check_baselines(names: tuple[str, ...]) -> None:
+    """A slip of the pen is told before the hub is asked for a model of that name."""
+    if "none" in names:
+        raise click.UsageError("--baseline none leaves out all of them: pass it alone.")
+    from conjure_st.agreement.lineup import OF_MODEL, OF_TEXTS
+
+    known = (*OF_MODEL, *OF_TEXTS)
+    for name in names:
+        if not name.strip():
+            raise click.UsageError("--baseline has an empty name.")
+        close = difflib.get_close_matches(name, known)
+        if close and name not in known and not Path(name).exists():
+            raise click.UsageError(f"There is no --baseline {name}. Did you mean {close[0]}?")
 
 
 def _check_outs(outs: tuple[Path, ...]) -> None:
@@ -267,6 +309,12 @@ def _check_outs(outs: tuple[Path, ...]) -> None:
             )
         if out.is_dir():
             raise click.BadParameter(f"{out} is a folder.", param_hint="'--out'")
+        try:
+            tempfile.TemporaryFile(dir=out.parent).close()
+        except OSError as error:
+            raise click.BadParameter(
+                f"{out} cannot be written: {error.strerror}.", param_hint="'--out'"
+            ) from error
 
 
 __all__ = ["evaluate"]

@@ -138,19 +138,11 @@ def load(quiet: bool, settings: dict[str, Any]) -> ConjureCrossEncoder:
         except (ValueError, TypeError) as error:
             raise click.UsageError(str(error)) from error
     hush(quiet)
-    import torch
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     from conjure_st.cross_encoder import ConjureCrossEncoder
 
-    if settings["device"]:
-        try:
-            torch.empty(0, device=settings["device"])
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise click.BadParameter(
-                f"{settings['device']!r} cannot be used here: {reason}", param_hint="'--device'"
-            ) from error
+    check_device(settings["device"])
     named = ("similarity", "device", "dtype", "variant", "revision", "local_files_only", "cache")
     chosen = {name: settings[name] for name in named if settings[name]}
     try:
@@ -159,3 +151,21 @@ def load(quiet: bool, settings: dict[str, Any]) -> ConjureCrossEncoder:
         raise OSError(
             f"{settings['model']!r} could not be downloaded: {error}. Run it again to go on."
         ) from error
+
+
+def check_device(device: str | None) -> None:
+    """That a device can be used here; None is chosen later.
+
+    Raises:
+        BadParameter: of click; it cannot.
+    """
+    import torch
+
+    if device:
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise click.BadParameter(
+                f"{device!r} cannot be used here: {reason}", param_hint="'--device'"
+            ) from error

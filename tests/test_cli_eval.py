@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from scipy.stats import spearmanr
 from conjure_st import ConjureCrossEncoder, GenerativeProcess, load
 from conjure_st.agreement.baselines import TfIdf
 from conjure_st.agreement.images import Images
+from conjure_st.agreement.lineup import rows_of_texts
 from conjure_st.cli import main
 from conjure_st.controls import text_embeddings, untrained
 
@@ -202,6 +205,10 @@ def test_a_task_of_parts_has_a_table_of_them(run: Run) -> None:
         (["--model", "one", "--model", "one"], "--model one is given twice", 2),
         (["--baseline", "none", "--baseline", "tfidf"], "pass it alone", 2),
         (["--baseline", "./nowhere"], "./nowhere", 1),
+        (["--baseline", "untraind"], "Did you mean untrained?", 2),
+        (["--baseline", ""], "empty name", 2),
+        (["--split", "test"], "is a file", 2),
+        (["--out", "/proc/x.md"], "cannot be written", 2),
         (["--columns", "a,b"], "has not three names", 2),
         (["--columns", "a,b,c"], "no column 'a'", 1),
     ],
@@ -232,4 +239,61 @@ def test_an_unknown_task_is_told_with_those_that_are_near(run: Run, asked: list[
 
 def test_a_missing_file_is_told_as_one(run: Run, asked: list[str]) -> None:
     result = run("missing.tsv")
-    assert result.exit_code == 1 and "missing.tsv" in result.stderr and not asked
+    assert result.exit_code == 2 and "missing.tsv does not exist" in result.stderr and not asked
+    folder = run(str(Path(__file__).parent))
+    assert folder.exit_code == 2 and "is a folder" in " ".join(folder.stderr.split())
+    columns = run("STS12", "--columns", "a,b,c")
+    assert columns.exit_code == 2 and "STS12 is none" in columns.stderr
+
+
+def test_a_device_that_is_not_there_is_told_first(run: Run, file: str, asked: list[str]) -> None:
+    result = run(file, "--device", "nowhere")
+    assert result.exit_code == 2 and "'nowhere' cannot be used here" in result.stderr
+    assert not asked
+
+
+def test_one_model_is_let_go_before_the_next_is_loaded(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However seldom the collector runs of its own."""
+    earlier: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+
+    def loaded(model: Any, process: GenerativeProcess | None, **_: Any) -> Any:
+        alive.append(sum(reference() is not None for reference in earlier))
+        denoiser = load(stable_diffusion(), process)
+        earlier.append(weakref.ref(denoiser))
+        return denoiser
+
+    monkeypatch.setattr("conjure_st.text_module.load", loaded)
+    gc.disable()
+    try:
+        models = ["--model", "one", "--model", "two", "--baseline", "images", "--images", "2"]
+        result = CliRunner().invoke(main, ["eval", file, *FAST, *models])
+    finally:
+        gc.enable()
+    assert result.exit_code == 0 and alive == [0, 0]
+
+
+def test_two_files_or_models_of_one_name_are_told_apart(
+    run: Run, file: str, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "pairs.tsv"
+    other.write_text(Path(file).read_text(encoding="utf-8"), encoding="utf-8")
+    result = run(file, str(other), *FAST, "--baseline", "none", "--json")
+    assert [task["task"] for task in json.loads(result.stdout)["tasks"]] == [file, str(other)]
+    rows = rows_of_texts(["tfidf", "a/model", "b/model", "c/other"])
+    assert [row.name for row in rows] == ["TF-IDF", "a/model", "b/model", "other"]
+
+
+def test_raw_scores_alone_spare_the_unconditional_process(run: Run, file: str) -> None:
+    both, raw = (
+        json.loads(run(file, *FAST, "--baseline", "none", *more, "--json").stdout)["tasks"][0][
+            "rows"
+        ]
+        for more in ([], ["--similarity", "jeffreys"])
+    )
+    assert [row["name"] for row in raw] == ["raw Jeffreys"]
+    assert raw[0]["spent"] == raw[0]["nfe"] < both[0]["spent"]
+    assert raw[0]["spearman"]["value"] == pytest.approx(both[1]["spearman"]["value"])

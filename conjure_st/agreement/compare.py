@@ -149,7 +149,9 @@ def compare(
     for part in parts:
         units = len(np.unique(part.unit))
         # The sample itself comes first.
-        counts.append(np.concatenate([np.ones((1, units), int), draws(units, resamples, rng)]))
+        counts.append(
+            np.concatenate([np.ones((1, units), np.uint16), draws(units, resamples, rng)])
+        )
     lines: list[Line] = []
     mains: list[np.ndarray] = []
     for row in rows:

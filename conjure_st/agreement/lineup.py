@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from conjure_st.agreement.baselines import Embeddings, TfIdf
 from conjure_st.agreement.images import Images
@@ -68,8 +69,9 @@ def rows_of_texts(baselines: Sequence[str], device: str | None = None) -> list[R
             are left out.
         device: of the sentence-transformers models.
     """
-    return [
-        TfIdf() if name == "tfidf" else Embeddings(name, device=device)
-        for name in baselines
-        if name not in OF_MODEL
+    models = [name for name in baselines if name not in OF_MODEL + OF_TEXTS]
+    short = [Path(name).name for name in models]
+    return [TfIdf() for name in baselines if name == "tfidf"] + [
+        Embeddings(name, last if short.count(last) == 1 else name, device=device)
+        for name, last in zip(models, short, strict=True)
     ]

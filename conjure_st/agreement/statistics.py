@@ -37,10 +37,9 @@ def statistics(judged: Judged, scores: np.ndarray, counts: np.ndarray) -> dict[s
         Each measure of the kind, [B] float64, NaN for a sample that has none (all gold equal).
         "wins" is left out if no unit has both classes.
     """
-    units, inverse = np.unique(judged.unit, return_inverse=True)
+    _, inverse = np.unique(judged.unit, return_inverse=True)
     if judged.kind == "ranking":
-        values = [_of_query(judged.gold[inverse == u], scores[inverse == u])
-                  for u in range(len(units))]  # fmt: skip
+        values = [_of_query(judged.gold[g], scores[g]) for g in _groups(inverse)]
         return {
             name: _weighted_mean(np.array(column), counts)
             for name, column in zip(MEASURES["ranking"], zip(*values, strict=True), strict=True)
@@ -62,15 +61,19 @@ def statistics(judged: Judged, scores: np.ndarray, counts: np.ndarray) -> dict[s
             found.setdefault(name, []).append(part)
     measured = {name: np.concatenate(parts) for name, parts in found.items()}
     if judged.kind == "classes":
-        won = [wins(judged.gold[inverse == u], scores[inverse == u]) for u in range(len(units))]
+        won = [wins(judged.gold[g], scores[g]) for g in _groups(inverse)]
         if not np.isnan(won).all():
             measured["wins"] = _weighted_mean(np.array(won), counts)
     return measured
 
 
 def draws(units: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each unit is drawn in so many bootstrap samples: [resamples, units] int64."""
-    return rng.multinomial(units, np.full(units, 1 / units), size=resamples)
+    """How often each unit is drawn in so many bootstrap samples: [resamples, units] uint16."""
+    even = np.full(units, 1 / units)
+    drawn = np.empty((resamples, units), np.uint16)
+    for one in drawn:
+        one[:] = rng.multinomial(units, even)
+    return drawn
 
 
 def average_precision(gold: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -135,14 +138,26 @@ def _midranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def _correlation(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Pearson's r of x and y, [M] or [B, M], in each of [B, M] counts: [B]."""
     total = counts.sum(1, keepdims=True)
+    least = 1e-12 * np.sqrt((counts * x**2).sum(1) * (counts * y**2).sum(1))  # of rounding
     x, y = (v - (v * counts).sum(1, keepdims=True) / total for v in (x, y))
     spread = np.sqrt((counts * x**2).sum(1) * (counts * y**2).sum(1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(spread > 1e-12, (counts * x * y).sum(1) / spread, np.nan)
+        return np.where(spread > least, (counts * x * y).sum(1) / spread, np.nan)
 
 
 def _weighted_mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Means of [U] values in [B, U] counts: [B]; those that are NaN do not count."""
-    known = np.where(np.isnan(values), 0, 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (counts @ np.nan_to_num(values)) / (counts @ known)
+    known = np.flatnonzero(~np.isnan(values))
+    step = max(1, AT_ONCE // len(values))
+    means = []
+    for start in range(0, len(counts), step):
+        drawn = counts[start : start + step, known].astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            means.append((drawn @ values[known]) / drawn.sum(1))
+    return np.concatenate(means)
+
+
+def _groups(inverse: np.ndarray) -> list[np.ndarray]:
+    """Which of [M] pairs are each unit's, given the unit's number of each."""
+    order = np.argsort(inverse, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(inverse))[:-1])
