@@ -19,10 +19,11 @@ from typing import Any, Literal
 from mteb.models.model_implementations import MODEL_REGISTRY
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 from safetensors import safe_open
+from torch import nn
 
 from conjure_st.card import CITATIONS
 from conjure_st.cross_encoder import ConjureCrossEncoder
-from conjure_st.denoisers.identity import folder_identity
+from conjure_st.denoisers.identity import folder_identity, weights_digest
 from conjure_st.denoisers.loading import EMBEDDED
 from conjure_st.module import ConjureModule, Similarity
 from conjure_st.process import GenerativeProcess
@@ -76,10 +77,12 @@ def describe(
         }
     if module.max_seq_length != module.token_limit:
         extra["max_length"] = module.max_seq_length
-    activation = type(cross_encoder.activation_fn)
-    usual = activation.__name__ == ("Identity" if module.similarity == "jeffreys" else "Sigmoid")
+    activation = cross_encoder.activation_fn
+    usual = type(activation) is (nn.Identity if module.similarity == "jeffreys" else nn.Sigmoid)
     if not usual:
-        extra["activation_fn"] = f"{activation.__module__}.{activation.__qualname__}"
+        # A function's own text has its address, so that no other is taken for it.
+        own = weights_digest(activation) if isinstance(activation, nn.Module) else ""
+        extra["activation_fn"] = f"{type(activation).__module__}.{activation!r} {own}".strip()
     named = module.saved_name
     tensors = {t.data_ptr() or id(t): t for t in module.networks.state_dict().values()}
     identity = module.denoiser.identity

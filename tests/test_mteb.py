@@ -399,7 +399,14 @@ def _models(folder: Path) -> Iterator[MTEBEncoder | MTEBCrossEncoder]:
     yield MTEBCrossEncoder(denoiser, max_length=4)
     for prompts in ({"p": "red "}, {"p": "blue "}):
         yield MTEBEncoder(denoiser, dimension=16, prompts=prompts, default_prompt_name="p")
-    yield MTEBCrossEncoder(denoiser, activation_fn=torch.nn.Identity())
+
+    class Sigmoid(torch.nn.Module):
+        """Another one of that name."""
+
+    slopes = [torch.nn.PReLU(init=slope) for slope in (0.1, 0.2)]
+    activations = [torch.nn.Softplus(1), torch.nn.Softplus(5), torch.relu, torch.tanh, *slopes]
+    for activation in (torch.nn.Identity(), Sigmoid(), *activations):
+        yield MTEBCrossEncoder(denoiser, activation_fn=activation)
     yield MTEBEncoder(untrained(denoiser), dimension=16)  # type: ignore[arg-type]
     yield MTEBEncoder(untrained(denoiser, seed=1), dimension=16)  # type: ignore[arg-type]
     for i, name in enumerate(("a", "b")):

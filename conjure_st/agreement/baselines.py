@@ -10,9 +10,8 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from sentence_transformers import SentenceTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from conjure_st.agreement.weights import weights_digest
 from conjure_st.cache import TrajectoryCache
-from conjure_st.denoisers.identity import folder_identity
+from conjure_st.denoisers.identity import folder_identity, weights_digest
 from conjure_st.embedder import AnchoredEmbedder
 from conjure_st.embedding_module import ConjureEmbeddingModule
 from conjure_st.texts import Pair, check_pairs

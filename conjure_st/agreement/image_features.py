@@ -14,8 +14,7 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from PIL.Image import Image
 from transformers import AutoImageProcessor, AutoModel
 
-from conjure_st.agreement.weights import weights_digest
-from conjure_st.denoisers.identity import folder_identity
+from conjure_st.denoisers.identity import folder_identity, weights_digest
 
 SIDE = 8
 """Of a small picture: 192 numbers, which hold where there is which colour and nothing finer."""

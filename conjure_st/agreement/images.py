@@ -19,10 +19,9 @@ from tqdm import tqdm
 
 from conjure_st.agreement.gaussians import fit, jeffreys
 from conjure_st.agreement.image_features import Features, SmallPictures, VisionModel
-from conjure_st.agreement.weights import weights_digest
 from conjure_st.cache import TrajectoryCache, TrajectoryKey
 from conjure_st.denoisers import Denoiser
-from conjure_st.denoisers.identity import config_text, folder_identity
+from conjure_st.denoisers.identity import config_text, folder_identity, weights_digest
 from conjure_st.evaluator import Evaluator
 from conjure_st.states import OwnStates
 from conjure_st.texts import Pair, check_pairs

@@ -47,16 +47,34 @@ def pipeline_identity(pipeline: Any) -> str:
             continue
         digest.update(f"\0{name}\0{type(component).__name__}\0".encode())
         if isinstance(component, torch.nn.Module):
-            for key, value in sorted(component.state_dict().items()):
-                digest.update(f"{key}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
-                raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-                digest.update(raw.numpy().tobytes())
+            _add_weights(digest, component)
         elif hasattr(component, "get_vocab"):
             vocabulary = [sorted(component.get_vocab().items()), component.model_max_length]
             digest.update(json.dumps(vocabulary).encode())
         if hasattr(component, "config"):
             digest.update(config_text(component.config).encode())
     return f"sha256-{digest.hexdigest()}"
+
+
+def weights_digest(network: torch.nn.Module) -> str:
+    """Names a network in memory: its class, its parameters and its buffers, as they are now.
+
+    Returns:
+        "sha256-" and 64 hexadecimal digits.
+
+    >>> weights_digest(torch.nn.Identity()) == weights_digest(torch.nn.Identity())
+    True
+    """
+    digest = hashlib.sha256(f"{type(network).__name__}\0".encode())
+    _add_weights(digest, network)
+    return f"sha256-{digest.hexdigest()}"
+
+
+def _add_weights(digest: hashlib._Hash, network: torch.nn.Module) -> None:
+    for key, value in sorted(network.state_dict().items()):
+        digest.update(f"{key}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(raw.numpy().tobytes())
 
 
 def _file_digest(path: Path) -> str:
