@@ -145,8 +145,8 @@ def evaluate(
         _check_names("--model", models)
         _check_names("--baseline", baselines)
         chosen = () if baselines == ("none",) else baselines
-        _check_baselines(chosen)
         hush(quiet)
+        _check_baselines(chosen)
         check_device(settings["device"])
         judged = {task: _judged(task, split, subset, columns, limit) for task in tasks}
 

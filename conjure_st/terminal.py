@@ -76,6 +76,10 @@ def sentences(quiet: bool) -> Iterator[None]:
             sys.exit(130)
         except (ValueError, TypeError, OSError) as error:
             raise click.ClickException(_one_line(error)) from error
+        except ImportError as error:
+            if "pip install conjure-st[" not in str(error):
+                raise
+            raise click.ClickException(_one_line(error)) from error
         except RuntimeError as error:
             # By its name, as torch may not be imported yet.
             if type(error).__name__ != "OutOfMemoryError":

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import gc
 import json
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -244,6 +247,24 @@ def test_a_missing_file_is_told_as_one(run: Run, asked: list[str]) -> None:
     assert folder.exit_code == 2 and "is a folder" in " ".join(folder.stderr.split())
     columns = run("STS12", "--columns", "a,b,c")
     assert columns.exit_code == 2 and "STS12 is none" in columns.stderr
+
+
+def test_a_missing_extra_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str, *rest: Any) -> Any:
+        if name.split(".")[0] == "mteb":
+            raise ModuleNotFoundError("No module named 'mteb'", name="mteb")
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "mteb"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [SimpleNamespace(find_spec=missing), *sys.meta_path])
+    result = run("VisualCompositionSTS")
+    assert result.exit_code == 1 and "pip install conjure-st[mteb]" in result.stderr
+
+
+def test_the_libraries_below_say_nothing(file: str) -> None:
+    command = [sys.executable, "-m", "conjure_st.cli", "eval", file, "--subset", "x"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "[transformers]" not in done.stderr
 
 
 def test_a_device_that_is_not_there_is_told_first(run: Run, file: str, asked: list[str]) -> None:
