@@ -126,25 +126,19 @@ def _model(
     settings: dict[str, Any],
 ) -> ConjureCrossEncoder | ConjureSentenceTransformer:
     """What the folder is to hold, on the CPU, where every model can be read."""
-    pairs = load(quiet, {**settings, "device": "cpu", "cache": "off"})
-    if not embeddings:
-        return pairs
-    from conjure_st.sentence_transformer import ConjureSentenceTransformer
+    settings = {**settings, "device": "cpu", "cache": "off"}
 
-    chosen = {name: settings[name] for name in ("variant", "local_files_only") if settings[name]}
-    if dimension is not None:
-        chosen["dimension"] = dimension or None
-    process, revision = pairs.process, pairs.module.revision
-    del pairs  # its weights, before they are read once more
-    return ConjureSentenceTransformer(
-        settings["model"],
-        process=process,
-        anchors=anchors or None,
-        device="cpu",
-        cache="off",
-        revision=revision,
-        **chosen,
+    def make(model: Any, **chosen: Any) -> ConjureSentenceTransformer:
+        from conjure_st.sentence_transformer import ConjureSentenceTransformer
+
+        if dimension is not None:
+            chosen["dimension"] = dimension or None
+        return ConjureSentenceTransformer(model, anchors=anchors or None, **chosen)
+
+    found: ConjureCrossEncoder | ConjureSentenceTransformer = load(
+        quiet, settings, make if embeddings else None
     )
+    return found
 
 
 def _write(folder: Path, model: ConjureCrossEncoder | ConjureSentenceTransformer) -> dict[str, int]:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from conjure_st.process import PRECISIONS, WEIGHTINGS, GenerativeProcess
 from conjure_st.terminal import hush
-
-if TYPE_CHECKING:
-    from conjure_st.cross_encoder import ConjureCrossEncoder
 
 PRESETS = ("paper", "fast")
 
@@ -117,16 +114,17 @@ def options_without(*names: str) -> Callable[[Callable[..., Any]], Callable[...,
     return lambda command: reduce(lambda taking, option: option(taking), reversed(kept), command)
 
 
-def load(quiet: bool, settings: dict[str, Any]) -> ConjureCrossEncoder:
+def load(quiet: bool, settings: dict[str, Any], make: Callable[..., Any] | None = None) -> Any:
     """The model that the options name, under their process.
 
     Args:
         quiet: no progress of downloads.
         settings: values of the options above, by name.
+        make: class of the model; None is ConjureCrossEncoder.
 
     Raises:
         UsageError: of click; the options contradict one another or the machine.
-        ValueError, TypeError, OSError: as `ConjureCrossEncoder`.
+        ValueError, TypeError, OSError: as the class.
     """
     given = {f: settings[o] for o, f in FIELDS.items() if settings[o] is not None}
     if given.get("scheduler") == "own":
@@ -146,7 +144,7 @@ def load(quiet: bool, settings: dict[str, Any]) -> ConjureCrossEncoder:
     named = ("similarity", "device", "dtype", "variant", "revision", "local_files_only", "cache")
     chosen = {name: settings[name] for name in named if settings[name]}
     try:
-        return ConjureCrossEncoder(settings["model"], process=process, **chosen)
+        return (make or ConjureCrossEncoder)(settings["model"], process=process, **chosen)
     except HTTPError as error:  # of a download that broke off; not every one is an OSError
         raise OSError(
             f"{settings['model']!r} could not be downloaded: {error}. Run it again to go on."
