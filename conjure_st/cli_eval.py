@@ -227,17 +227,17 @@ def _score(
     """Add the rows' scores of every task; each row is taken out and let go after them."""
     from conjure_st.agreement.compare import score
 
+    def announce(pairs: int, nfe: int) -> None:
+        from_nothing = f", {nfe:,} NFE from nothing" if nfe else ""
+        click.echo(f"{task}: {row.name} ({counted(pairs, 'pair')}{from_nothing})", err=True)
+
     while rows:
         row = rows.pop(0)
         for task, parts in judged.items():
-            if not quiet:
-                pairs = [pair for part in parts for pair in part.pairs]
-                cost = row.nfe(pairs)
-                from_nothing = f", {cost:,} NFE from nothing" if cost else ""
-                click.echo(
-                    f"{task}: {row.name} ({counted(len(pairs), 'pair')}{from_nothing})", err=True
-                )
-            scored[task].append(score(row, parts, show_progress_bar=not quiet))
+            found = score(
+                row, parts, show_progress_bar=not quiet, announce=None if quiet else announce
+            )
+            scored[task].append(found)
 
 
 def _free_memory() -> None:

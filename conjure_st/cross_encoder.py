@@ -266,7 +266,7 @@ class ConjureCrossEncoder(CrossEncoder):
         """
         if isinstance(documents, str):
             raise ValueError(f"Expected a list of documents, not {documents!r}.")
-        pairs = self._read([(query, document) for document in documents])
+        pairs = self.read([(query, document) for document in documents])
         return self._shortlist(pairs, top_k, show_progress_bar)
 
     def _shortlist(self, pairs: list[Pair], top_k: int, show_progress_bar: bool) -> list[int]:
@@ -288,7 +288,7 @@ class ConjureCrossEncoder(CrossEncoder):
     def cost(self, pairs: Sequence[Any], *, samples: int | None = None) -> Cost:
         """What scoring these pairs, or this pair, would cost now; see `TrajectoryScorer.cost`."""
         self.module.follow_networks()
-        return self.scorer.cost(self._read(pairs), samples=samples)
+        return self.scorer.cost(self.read(pairs), samples=samples)
 
     def divergence(
         self,
@@ -311,10 +311,14 @@ class ConjureCrossEncoder(CrossEncoder):
         Raises:
             ValueError: something is no pair of texts, or the model's output is not finite.
         """
-        return self.module.divergences(self._read(pairs), tolerance, show_progress_bar)
+        return self.module.divergences(self.read(pairs), tolerance, show_progress_bar)
 
-    def _read(self, pairs: Sequence[Any]) -> list[Pair]:
-        """Checked pairs of what is read, as `predict` reads them."""
+    def read(self, pairs: Sequence[Any]) -> list[Pair]:
+        """Checked pairs of what is read, as `predict` reads them: with the default prompt, cut.
+
+        Raises:
+            ValueError: something is no pair of texts.
+        """
         many = [pairs] if self.is_singular_input(pairs) else pairs
         name = self.default_prompt_name
         return self.module.pairs(many, self.prompts[name] if name else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ _OWN = ("name", "revision", "experiment_kwargs", "embed_dim", "loader", "loader_
 """Fields of a ModelMeta that a model's results are filed under, or that it is made again from."""
 
 
-class Adapter:
+class Adapter(ABC):
     """What both adapters have: a model, and what mteb is told of it.
 
     Attributes:
@@ -59,9 +60,9 @@ class Adapter:
     def mteb_model_meta(self, meta: ModelMeta) -> None:
         self._given = meta
 
+    @abstractmethod
     def _loader(self) -> Callable[..., Adapter]:
         """What mteb makes such an adapter with, from its registry."""
-        raise NotImplementedError
 
     def _settings(self) -> dict[str, Any]:
         """What changes its scores and the cross-encoder does not have."""

@@ -8,7 +8,7 @@ draws, so that the difference of two rows is a paired one.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,14 +104,29 @@ class Comparison:
     differences: tuple[tuple[str, str, Difference], ...]
 
 
-def score(row: Row, parts: Sequence[Judged], *, show_progress_bar: bool = False) -> Scored:
+def score(
+    row: Row,
+    parts: Sequence[Judged],
+    *,
+    show_progress_bar: bool = False,
+    announce: Callable[[int, int], None] | None = None,
+) -> Scored:
     """A row's scores of all pairs of a task, asked for at once.
+
+    Args:
+        row: scores them.
+        parts: of the task.
+        show_progress_bar: the row's.
+        announce: told beforehand how many pairs there are, and their evaluations from nothing.
 
     Raises:
         ValueError: a score is not finite, or as the row.
     """
     pairs = [pair for part in parts for pair in part.pairs]
-    nfe, spent, began = row.nfe(pairs), row.spent, time.perf_counter()
+    nfe, spent = row.nfe(pairs), row.spent
+    if announce is not None:
+        announce(len(pairs), nfe)
+    began = time.perf_counter()
     found = row.scores(pairs, show_progress_bar=show_progress_bar)
     seconds = time.perf_counter() - began
     bad = np.argwhere(~np.isfinite(found))

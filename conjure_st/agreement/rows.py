@@ -82,7 +82,7 @@ class Imagery:
             "identity": model.module.denoiser.identity,
             "process": model.process.to_dict(),
             "max_seq_length": model.module.max_seq_length,
-            "prompt": self._prompt,
+            "prompt": model.prompts.get(model.default_prompt_name or ""),
         }
 
     @property
@@ -92,13 +92,13 @@ class Imagery:
 
     def scores(self, pairs: Sequence[Pair], *, show_progress_bar: bool = False) -> np.ndarray:
         """[1, M] float64; see `Row`."""
-        module, prompt = self.model.module, self._prompt
+        module = self.model.module
         module.follow_networks()
         denoiser = module.denoiser
         found = _found(
             denoiser,
             (denoiser.identity, denoiser.dtype, denoiser.process, self.model.scorer.normalise),
-            module.pairs(pairs, prompt),
+            self.model.read(check_pairs(pairs)),
             lambda missing: module.divergences(missing, show_progress_bar=show_progress_bar),
         )
         return _scores([found], self.measure)
@@ -106,13 +106,8 @@ class Imagery:
     def nfe(self, pairs: Sequence[Pair]) -> int:
         """What this model spends from an empty cache; both measures take the same passes."""
         self.model.module.follow_networks()
-        read = self.model.module.pairs(pairs, self._prompt)
+        read = self.model.read(check_pairs(pairs))
         return _nfe(self.model.module.denoiser, read, self.model.scorer.normalise)
-
-    @property
-    def _prompt(self) -> str | None:
-        name = self.model.default_prompt_name
-        return self.model.prompts[name] if name else None
 
 
 class Untrained:
