@@ -7,7 +7,7 @@ states of texts' own trajectories: from the cache, or sampled in batches and put
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -103,6 +103,49 @@ class OwnStates:
         """
         wanted, length = self.wanted(steps), 1 + max(steps)
         items = [(text, s) for text in texts for s in samples]
+        trajectories = self._trajectories(items, wanted, bar)
+        shape = (len(texts), len(samples))
+        states = self._replayed(items, trajectories, length)
+        unconditional = None
+        if wanted.unconditional:
+            nowhere = torch.full(self.evaluator.denoiser.latent_shape, torch.nan)
+            along = [t.unconditional.get(k, nowhere) for t in trajectories for k in range(length)]
+            unconditional = torch.stack(along).unflatten(0, (*shape, length))
+        return Block(
+            row={text: i for i, text in enumerate(texts)},
+            states=torch.cat(list(states)).unflatten(0, shape),
+            outputs=torch.stack([t.outputs[:length] for t in trajectories]).unflatten(0, shape),
+            unconditional=unconditional,
+        )
+
+    def finished(
+        self, texts: Sequence[str], samples: Sequence[int], bar: tqdm[None] | None = None
+    ) -> Tensor:
+        """The clean states that distinct texts' trajectories end in, after all T steps.
+
+        Args:
+            texts: N of them.
+            samples: numbers of S samples.
+            bar: of progress.
+
+        Returns:
+            [N, S, C, H, W] float32 on the CPU. What the cache lacks is sampled: what `missing_nfe`
+            says of `range(T)`.
+
+        Raises:
+            NotFiniteError: the model's output for a text has NaN or infinite values.
+        """
+        steps = len(self.evaluator.denoiser.schedule)
+        items = [(text, s) for text in texts for s in samples]
+        trajectories = self._trajectories(items, self.wanted(range(steps)), bar)
+        # Of each batch no more is held than the last state.
+        last = [x[:, -1].clone() for x in self._replayed(items, trajectories, steps + 1)]
+        return torch.cat(last).unflatten(0, (len(texts), len(samples)))
+
+    def _trajectories(
+        self, items: Sequence[Item], wanted: Known, bar: tqdm[None] | None
+    ) -> list[Trajectory]:
+        """That of each item; what the cache lacks is sampled."""
         found = {
             item: self.cache.get(key) for item, key in zip(items, self._keys(items), strict=True)
         }
@@ -120,29 +163,17 @@ class OwnStates:
             for start in range(0, len(rows), size):
                 batch = {item: missing[item] for item in rows[start : start + size]}
                 found.update(self._sample(batch, wanted, silent, bar))
-        trajectories = [t for t in (found[item] for item in items) if t is not None]
-        shape, size = (len(texts), len(samples)), self.evaluator.rows_per_call
-        numbers = [s for _, s in items]
-        states = [
-            replay(
-                self.evaluator.denoiser,
-                trajectories[start : start + size],
-                numbers[start : start + size],
-                length,
-            )
-            for start in range(0, len(items), size)
-        ]
-        unconditional = None
-        if wanted.unconditional:
-            nowhere = torch.full(self.evaluator.denoiser.latent_shape, torch.nan)
-            along = [t.unconditional.get(k, nowhere) for t in trajectories for k in range(length)]
-            unconditional = torch.stack(along).unflatten(0, (*shape, length))
-        return Block(
-            row={text: i for i, text in enumerate(texts)},
-            states=torch.cat(states).unflatten(0, shape),
-            outputs=torch.stack([t.outputs[:length] for t in trajectories]).unflatten(0, shape),
-            unconditional=unconditional,
-        )
+        return [t for t in (found[item] for item in items) if t is not None]
+
+    def _replayed(
+        self, items: Sequence[Item], trajectories: Sequence[Trajectory], length: int
+    ) -> Iterator[Tensor]:
+        """The first states of trajectories, in batches [B, length, C, H, W]."""
+        size = self.evaluator.rows_per_call
+        for start in range(0, len(items), size):
+            rows = slice(start, start + size)
+            numbers = [s for _, s in items[rows]]
+            yield replay(self.evaluator.denoiser, trajectories[rows], numbers, length)
 
     def _sample(
         self,
