@@ -1,0 +1,161 @@
+"""All pairs of many texts at the anchors: exact inner products, of which pairs are free.
+
+With the anchor states x^a and the direction δ_y(x) = o(x, y) - o(x, ∅) in which a text moves the
+image, ⟨δ_i, δ_j⟩ at every anchor says all about texts i and j that an anchored divergence or
+similarity does. The directions themselves, as many numbers a text as S·T pictures have, are made
+for some anchors at a time and thrown away: nothing is projected, and memory is bounded. The
+products are kept, so that the same texts, or some of them, cost nothing another time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from conjure_st.anchors import AnchorStates
+from conjure_st.cache import TrajectoryCache, TrajectoryKey
+from conjure_st.evaluator import Evaluator
+from conjure_st.states import NotFiniteError
+from conjure_st.steps import Steps
+
+BLOCK_BYTES = 1 << 27
+"""Of directions, float64, that are held at a time."""
+
+BLOCK_TEXTS = 64
+"""Texts whose conditionings are on the device at a time."""
+
+
+class AnchoredProducts:
+    """Inner products of texts' directions at anchors.
+
+    Args:
+        evaluator: of the denoiser.
+        cache: of trajectories and products.
+        anchors: texts whose trajectories the anchor states are; None is the unconditional
+            process's.
+
+    Raises:
+        ValueError: the anchors are no texts, or the process's weighting or compared steps do not
+            fit its sampler.
+    """
+
+    def __init__(
+        self, evaluator: Evaluator, cache: TrajectoryCache, anchors: Sequence[str] | None = None
+    ) -> None:
+        self.evaluator = evaluator
+        self.cache = cache
+        process = evaluator.denoiser.process
+        weights, compared, self._steps = Steps.of(evaluator.denoiser)
+        self.anchors = AnchorStates(evaluator, anchors, self._steps)
+        count = process.samples * (1 if process.weighting == "girsanov" else len(compared))
+        shares = [weights[k] / (count * self.anchors.texts_at(k)) for _, _, k in self.anchors.cells]
+        self._shares = process.guidance_scale**2 * torch.stack(shares)
+
+    def gram(self, texts: Sequence[str], bar: tqdm[None] | None = None) -> np.ndarray:
+        """⟨φ(y_i), φ(y_j)⟩ of N distinct texts: [N, N] float64, symmetric.
+
+        φ is that of `AnchoredEmbedder`, so that ‖φ(y_i) - φ(y_j)‖² is the anchored divergence and
+        the cosine the anchored c. What is missing is evaluated, N·S·T at most.
+
+        Raises:
+            NotFiniteError: the model's output for a text has NaN or infinite values.
+        """
+        products = self._held(texts)
+        missing = products.isnan()
+        if bool(missing.any()):
+            try:
+                self._fill(products, texts, missing, bar)
+            finally:
+                # Whatever stops it, what was evaluated is paid for.
+                self._keep(products, texts, missing)
+        return (products.double() @ self._shares).numpy()
+
+    def cost(self, texts: Sequence[str]) -> int:
+        """Denoiser evaluations that `gram` would spend now."""
+        missing = self._held(texts).isnan()
+        spoken = torch.tensor([not self.evaluator.is_silent(text) for text in texts])
+        cells = int((missing.any(1) & spoken[:, None]).sum())
+        return cells + self.anchors.cost(self.cache) if cells else 0
+
+    def _fill(
+        self, products: Tensor, texts: Sequence[str], missing: Tensor, bar: tqdm[None] | None
+    ) -> None:
+        """Evaluate what is missing of products [N, N, M], some cells at a time."""
+        needed = missing.any(1)
+        rows = needed.any(1).nonzero().flatten().tolist()
+        silent = [i for i in rows if self.evaluator.is_silent(texts[i])]
+        products[silent] = 0.0
+        products[:, silent] = 0.0
+        spoken = [i for i in rows if i not in set(silent)]
+        cells = needed[spoken].any(0).nonzero().flatten()
+        if not len(cells):
+            return
+        anchors = self.anchors.get(self.cache)
+        size = math.prod(self.evaluator.denoiser.latent_shape)
+        for some in cells.split(max(1, BLOCK_BYTES // (8 * size * len(spoken)))):
+            directions = torch.empty(len(spoken), len(some), size, dtype=torch.float64)
+            for start in range(0, len(spoken), BLOCK_TEXTS):
+                block = [texts[i] for i in spoken[start : start + BLOCK_TEXTS]]
+                outputs = self._outputs(block, anchors.states[some], anchors.k[some], bar)
+                made = (outputs - anchors.silent[some]).flatten(2)
+                for i in (~made.flatten(1).isfinite().all(1)).nonzero()[:1]:
+                    raise NotFiniteError(block[int(i)])
+                directions[start : start + BLOCK_TEXTS] = made
+            for cell, of_texts in zip(some.tolist(), directions.unbind(1), strict=True):
+                found = (of_texts @ of_texts.T).float()
+                products[np.ix_(spoken, spoken, [cell])] = found[..., None]
+
+    def _outputs(
+        self, texts: Sequence[str], states: Tensor, k: Tensor, bar: tqdm[None] | None
+    ) -> Tensor:
+        """What is said of N texts at M states: [N, M, C, H, W] float32 on the CPU."""
+        conditioning = self.evaluator.encode(texts)
+        n, m = len(texts), len(states)
+        under = torch.arange(n)
+        tokens = conditioning.get("encoder_attention_mask")
+        if tokens is not None:
+            # Texts of like length side by side, so that a batch has little padding.
+            under = tokens.sum(1).cpu().argsort(stable=True)
+        said = self.evaluator.predict(
+            states.repeat(n, 1, 1, 1), k.repeat(n), conditioning, under.repeat_interleave(m), bar
+        )
+        return said.cpu().unflatten(0, (n, m))[under.argsort()]
+
+    # What is kept: a row for each pair, and one for a text with itself -------------------------
+
+    def _held(self, texts: Sequence[str]) -> Tensor:
+        """[N, N, M] float32: the products at each cell, NaN where nothing is known."""
+        shape = (len(texts), len(texts), len(self.anchors.cells))
+        digests = self._digests(texts)
+        found = self.cache.get_rows(list(digests.values()))
+        products = torch.full(shape, torch.nan)
+        for (i, j), digest in digests.items():
+            if digest in found:
+                products[i, j] = products[j, i] = found[digest]
+        return products
+
+    def _keep(self, products: Tensor, texts: Sequence[str], missing: Tensor) -> None:
+        gained = (missing & ~products.isnan()).any(2)
+        rows = {
+            digest: products[i, j].clone()
+            for (i, j), digest in self._digests(texts).items()
+            if gained[i, j]
+        }
+        self.cache.put_rows(rows, self.evaluator.denoiser.identity)
+
+    def _digests(self, texts: Sequence[str]) -> dict[tuple[int, int], str]:
+        """Of each pair (i, j) with texts[i] ≤ texts[j]."""
+        samples = self.evaluator.denoiser.process.samples
+        measure = (self.anchors.texts, samples, self._steps)
+        order = sorted(range(len(texts)), key=lambda i: texts[i])
+        digests = {}
+        for place, i in enumerate(order):
+            key = TrajectoryKey.of(self.evaluator.denoiser, texts[i], 0)
+            for j in order[place:]:
+                digests[i, j] = key.digest("anchored products", texts[j], *measure)
+        return digests
