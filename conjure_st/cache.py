@@ -1,7 +1,8 @@
 """What was paid for: found again by model, process, text and sample, in memory and on disk.
 
-Two kinds of things are kept. Trajectories are large and rarely read. Rows are small tensors that
-many things boil down to: a pair's inner products along one trajectory, an embedding.
+Two kinds of things are kept. Trajectories, and what was said of another text along them, are large
+and rarely read. Rows are small tensors that many things boil down to: a pair's inner products along
+one trajectory, an embedding.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
 from conjure_st.denoisers import Denoiser
 from conjure_st.store import Store, default_folder
-from conjure_st.trajectory import Known, Trajectory
+from conjure_st.trajectory import Crossed, Known, Trajectory
+
+_Kept = TypeVar("_Kept", Trajectory, Crossed)
 
 ROW_BYTES, ROW_OVERHEAD = 1 << 28, 1 << 10
 """Memory for rows, of which each takes some of its own; 200,000 of ten-step products."""
@@ -53,6 +56,22 @@ class TrajectoryKey(NamedTuple):
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+class CrossedKey(NamedTuple):
+    """Everything that the outputs of one text along another's trajectory are a function of.
+
+    Attributes:
+        along: of the trajectory.
+        under: the text that the denoiser was asked about there.
+    """
+
+    along: TrajectoryKey
+    under: str
+
+    def digest(self) -> str:
+        """64 hexadecimal digits."""
+        return self.along.digest("outputs under", self.under)
+
+
 class TrajectoryCache:
     """Trajectories and rows in memory, the least recently used dropped first, above a folder.
 
@@ -83,7 +102,7 @@ class TrajectoryCache:
         self.nbytes = 0
         self.hits = 0
         self.misses = 0
-        self._held: OrderedDict[TrajectoryKey, Trajectory] = OrderedDict()
+        self._held: OrderedDict[TrajectoryKey | CrossedKey, Trajectory | Crossed] = OrderedDict()
         self._rows: OrderedDict[str, Tensor] = OrderedDict()
         self._row_bytes = 0
         self._lock = Lock()
@@ -106,15 +125,7 @@ class TrajectoryCache:
 
     def get(self, key: TrajectoryKey) -> Trajectory | None:
         """The trajectory, as far as it is known; None where it has to be sampled."""
-        with self._lock:
-            found = self._held.get(key)
-            if found is not None:
-                self._held.move_to_end(key)
-        if found is None and self.store is not None:
-            tensors = self.store.get(key.digest())
-            if tensors is not None:
-                found = Trajectory.of_tensors(tensors)
-                self._hold(key, found)
+        found = self._get(key, Trajectory)
         with self._lock:
             self.hits += found is not None
             self.misses += found is None
@@ -122,20 +133,60 @@ class TrajectoryCache:
 
     def put(self, key: TrajectoryKey, trajectory: Trajectory) -> None:
         """Keep a trajectory, in place of an earlier one of that key."""
-        self._hold(key, trajectory)
-        if self.store is not None:
-            about = {name: str(value) for name, value in key._asdict().items()}
-            self.store.put(key.digest(), trajectory.tensors(), about)
+        self._put(key, trajectory, {name: str(value) for name, value in key._asdict().items()})
+
+    def get_crossed(self, key: CrossedKey) -> Crossed | None:
+        """What was said of one text along another's trajectory, where someone has kept it."""
+        return self._get(key, Crossed)
+
+    def put_crossed(self, key: CrossedKey, crossed: Crossed) -> None:
+        """Keep outputs, in place of earlier ones of that key."""
+        about = {name: str(value) for name, value in key.along._asdict().items()}
+        self._put(key, crossed, {**about, "under": key.under})
+
+    def known_crossed(self, keys: Sequence[CrossedKey]) -> list[frozenset[int]]:
+        """The steps that `get_crossed` would find of each, without reading it."""
+        return [Crossed.steps_of(shapes) for shapes in self._shapes(keys)]
 
     def known(self, keys: Sequence[TrajectoryKey]) -> list[Known]:
         """How much of each trajectory `get` would find, without reading it or counting a use."""
+        return [Known.of_shapes(shapes) for shapes in self._shapes(keys)]
+
+    def _get(self, key: TrajectoryKey | CrossedKey, kind: type[_Kept]) -> _Kept | None:
+        with self._lock:
+            found = self._held.get(key)
+            if found is not None:
+                self._held.move_to_end(key)
+        if found is None and self.store is not None:
+            tensors = self.store.get(key.digest())
+            if tensors is not None:
+                found = kind.of_tensors(tensors)
+                self._hold(key, found)
+        assert found is None or isinstance(found, kind)
+        return found
+
+    def _put(
+        self, key: TrajectoryKey | CrossedKey, kept: Trajectory | Crossed, about: dict[str, str]
+    ) -> None:
+        self._hold(key, kept)
+        if self.store is not None:
+            self.store.put(key.digest(), kept.tensors(), about)
+
+    def _shapes(
+        self, keys: Sequence[TrajectoryKey] | Sequence[CrossedKey]
+    ) -> list[dict[str, tuple[int, ...]]]:
+        """Of the tensors held under each key, by name; none where there is nothing."""
         held = {key: self._held.get(key) for key in keys}
-        known = {key: found.known for key, found in held.items() if found is not None}
-        rest = {key.digest(): key for key in keys if key not in known}
+        shapes = {
+            key: {name: tuple(tensor.shape) for name, tensor in kept.tensors().items()}
+            for key, kept in held.items()
+            if kept is not None
+        }
+        rest = {key.digest(): key for key in keys if key not in shapes}
         if self.store is not None and rest:
-            for digest, shapes in self.store.shapes(list(rest)).items():
-                known[rest[digest]] = Known.of_shapes(shapes)
-        return [known.get(key, Known()) for key in keys]
+            for digest, found in self.store.shapes(list(rest)).items():
+                shapes[rest[digest]] = found
+        return [shapes.get(key, {}) for key in keys]
 
     # Rows -----------------------------------------------------------------------------------
 
@@ -175,15 +226,15 @@ class TrajectoryCache:
     def __len__(self) -> int:
         return len(self._held)
 
-    def _hold(self, key: TrajectoryKey, trajectory: Trajectory) -> None:
+    def _hold(self, key: TrajectoryKey | CrossedKey, kept: Trajectory | Crossed) -> None:
         with self._lock:
             self._drop(key)
-            self._held[key] = trajectory
-            self.nbytes += trajectory.nbytes
+            self._held[key] = kept
+            self.nbytes += kept.nbytes
             while self.nbytes > self.max_bytes:
                 self._drop(next(iter(self._held)))
 
-    def _drop(self, key: TrajectoryKey) -> None:
+    def _drop(self, key: TrajectoryKey | CrossedKey) -> None:
         dropped = self._held.pop(key, None)
         if dropped is not None:
             self.nbytes -= dropped.nbytes

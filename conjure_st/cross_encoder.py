@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 from sentence_transformers import CrossEncoder
 from sentence_transformers.cross_encoder.model_card import CrossEncoderModelCardData
@@ -16,13 +15,12 @@ from torch import nn
 
 from conjure_st.cache import TrajectoryCache
 from conjure_st.card import model_card
-from conjure_st.divergence import Divergence
+from conjure_st.measures import Measures
 from conjure_st.module import ConjureModule, Similarity
 from conjure_st.process import GenerativeProcess
 from conjure_st.race import survivors
-from conjure_st.scorer import Cost, Measure, TrajectoryScorer
 from conjure_st.text_module import saved_model_type
-from conjure_st.texts import Pair, check_pairs, check_text
+from conjure_st.texts import Pair, check_pairs
 
 Strategy = Literal["exact", "race"]
 
@@ -32,7 +30,7 @@ PAIRS_AT_ONCE = 4096
 _PREDICT_ARGUMENTS = list(inspect.signature(CrossEncoder.predict).parameters)[1:]
 
 
-class ConjureCrossEncoder(CrossEncoder):
+class ConjureCrossEncoder(Measures):
     """Similarity of two texts by what they make a text-to-image diffusion model imagine.
 
     Args:
@@ -155,23 +153,6 @@ class ConjureCrossEncoder(CrossEncoder):
         if max_length is not None:
             self.module.max_seq_length = max_length
 
-    @property
-    def module(self) -> ConjureModule:
-        """The one module: scorer, denoiser, process."""
-        first = self[0]
-        assert isinstance(first, ConjureModule)
-        return first
-
-    @property
-    def scorer(self) -> TrajectoryScorer:
-        """The engine, with its cache and its count of denoiser evaluations."""
-        return self.module.scorer
-
-    @property
-    def process(self) -> GenerativeProcess:
-        """The settings under which texts are compared."""
-        return self.scorer.denoiser.process
-
     def predict(  # type: ignore[override]
         self, *args: Any, tolerance: float | None = None, **kwargs: Any
     ) -> Any:
@@ -284,62 +265,3 @@ class ConjureCrossEncoder(CrossEncoder):
             )
         )
         return [i for i, (_, document) in enumerate(pairs) if document in alive]
-
-    def cost(self, pairs: Sequence[Any], *, samples: int | None = None) -> Cost:
-        """What scoring these pairs, or this pair, would cost now; see `TrajectoryScorer.cost`."""
-        self.module.follow_networks()
-        return self.scorer.cost(self.read(pairs), samples=samples)
-
-    def divergence(
-        self,
-        pairs: Sequence[Any],
-        *,
-        tolerance: float | None = None,
-        show_progress_bar: bool = False,
-    ) -> list[Divergence]:
-        """Everything about each pair: Jeffreys, both KLs, similarity, errors, steps and samples.
-
-        Args:
-            pairs: M pairs of texts, or one pair.
-            tolerance: as of `predict`.
-            show_progress_bar: count denoiser evaluations.
-
-        Returns:
-            M of them. Under similarity="jeffreys" the c of each is NaN, as the unconditional
-            process is not evaluated.
-
-        Raises:
-            ValueError: something is no pair of texts, or the model's output is not finite.
-        """
-        return self.module.divergences(self.read(pairs), tolerance, show_progress_bar)
-
-    def read(self, pairs: Sequence[Any]) -> list[Pair]:
-        """Checked pairs of what is read, as `predict` reads them: with the default prompt, cut.
-
-        Raises:
-            ValueError: something is no pair of texts.
-        """
-        many = [pairs] if self.is_singular_input(pairs) else pairs
-        name = self.default_prompt_name
-        return self.module.pairs(many, self.prompts[name] if name else None)
-
-    def distance_matrix(
-        self,
-        texts: Sequence[str],
-        texts2: Sequence[str] | None = None,
-        *,
-        measure: Measure = "jeffreys",
-        show_progress_bar: bool = False,
-    ) -> np.ndarray:
-        """Divergences of N texts from one another, or from M others; [N, M] float64.
-
-        Args and errors: as `TrajectoryScorer.distance_matrix`.
-        """
-        module = self.module
-        module.follow_networks()
-        return module.scorer.distance_matrix(
-            [module.read(check_text(text)) for text in texts],
-            None if texts2 is None else [module.read(check_text(text)) for text in texts2],
-            measure=measure,
-            show_progress_bar=show_progress_bar,
-        )

@@ -151,6 +151,33 @@ class Crossings:
             self._keep(rows, missing, steps, crossings, samples)
         return rows
 
+    def learn(
+        self,
+        crossings: Sequence[Crossing],
+        samples: Sequence[int],
+        steps: Sequence[int],
+        block: Block,
+        outputs: Tensor,
+    ) -> None:
+        """Keep the inner products of outputs that were evaluated for other ends.
+
+        Args:
+            crossings: N of them, all along texts of `block`.
+            samples: numbers of S samples.
+            steps: K of them.
+            block: of the trajectories, unrolled at these samples and steps.
+            outputs: [N, S, K, C, H, W] float32, as `Outputs.along` gives them.
+        """
+        rows = self.held(crossings, samples)
+        missing = self.missing(rows, steps)
+        if bool(missing.any()):
+            i, s, k = missing.nonzero().unbind(1)
+            along = torch.tensor([block.row[c.along] for c in crossings])
+            place = torch.zeros(missing.shape[2], dtype=torch.int64)
+            place[list(steps)] = torch.arange(len(steps))
+            self._put(rows, missing.nonzero(), along, block, outputs[i, s, place[k]])
+            self._keep(rows, missing, steps, crossings, samples)
+
     def _batches(self, cells: Tensor, order: Tensor | None = None) -> Iterator[Tensor]:
         """The numbers (crossing, sample, step) of the cells, [B, 3] each, in equal batches.
 

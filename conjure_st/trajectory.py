@@ -42,7 +42,7 @@ class Known(NamedTuple):
     def of_shapes(cls, shapes: Mapping[str, Sequence[int]]) -> Known:
         """From the names and shapes of `Trajectory.tensors`."""
         silent = (name.removeprefix(SILENT) for name in shapes if name.startswith(SILENT))
-        return cls(shapes["outputs"][0], frozenset(map(int, silent)))
+        return cls(shapes.get("outputs", (0,))[0], frozenset(map(int, silent)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +88,36 @@ class Trajectory:
         """The inverse of `tensors`."""
         steps = Known.of_shapes({name: t.shape for name, t in tensors.items()}).unconditional
         return cls(tensors["outputs"], {k: tensors[f"{SILENT}{k}"] for k in sorted(steps)})
+
+
+@dataclass(frozen=True, eq=False)
+class Crossed:
+    """What the denoiser said of another text along one sample of a text's trajectory.
+
+    Attributes:
+        outputs: by step, [C, H, W] float32 each, on the CPU, in the denoiser's parametrisation.
+    """
+
+    outputs: Mapping[int, Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors."""
+        return sum(t.nbytes for t in self.outputs.values())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors by name, for a file."""
+        return {str(k): output for k, output in self.outputs.items()}
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, Tensor]) -> Crossed:
+        """The inverse of `tensors`."""
+        return cls({int(name): output for name, output in tensors.items()})
+
+    @staticmethod
+    def steps_of(shapes: Mapping[str, Sequence[int]]) -> frozenset[int]:
+        """The steps that are known, from the names of `tensors`."""
+        return frozenset(map(int, shapes))
 
 
 def sample(
