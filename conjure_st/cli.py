@@ -13,6 +13,7 @@ import click
 
 from conjure_st import __version__
 from conjure_st.cli_cache import cache
+from conjure_st.cli_direction import direction
 from conjure_st.cli_eval import evaluate
 from conjure_st.cli_export import export
 from conjure_st.options import load, options
@@ -39,6 +40,7 @@ _NOTES = "\n\n".join(
             'conjure-st score "a dog on a beach" "a puppy near the sea"',
             'conjure-st rank "a red car" documents.txt --top-k 5',
             "conjure-st models",
+            'conjure-st direction "a dog" "an animal"',
             "conjure-st eval pairs.tsv --out table.md",
             "conjure-st export imagery",
             "conjure-st cache info",
@@ -198,6 +200,7 @@ def models(as_json: bool) -> None:
 
 
 main.add_command(cache)
+main.add_command(direction)
 main.add_command(evaluate)
 main.add_command(export)
 

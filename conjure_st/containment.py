@@ -20,7 +20,7 @@ other only if one of them does.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,15 +116,21 @@ def correct(scores: np.ndarray) -> np.ndarray:
 
 
 def mean_interval(
-    groups: Sequence[np.ndarray], *, resamples: int = RESAMPLES, seed: int = 0
+    groups: Sequence[np.ndarray],
+    units: Sequence[Sequence[Hashable]] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Estimate:
     """The mean over groups of each group's mean, with its 95 % bootstrap interval.
 
-    Every group's values are drawn anew by themselves, so that a large one counts no more than a
-    small one. Values of `correct` give an accuracy, differences of two rows' a paired difference.
+    Units are drawn anew within every group, so that a large group counts no more than a small
+    one. Values of `correct` give an accuracy, differences of two rows' a paired difference.
 
     Args:
         groups: [M] numbers each, M ≥ 1.
+        units: of each group, what each number belongs to: those of one unit stand or fall
+            together, as pairs of one general text do. None is every number by itself.
         resamples: bootstrap samples; the interval is of their percentiles.
         seed: of them.
 
@@ -137,10 +143,12 @@ def mean_interval(
     if not groups or not all(len(group) for group in groups):
         raise ValueError("A mean needs one value at least in every group.")
     rng = np.random.default_rng(seed)
-    value = np.mean([group.mean() for group in groups])
-    drawn = np.mean(
-        [draws(len(g), resamples, rng) @ np.asarray(g, np.float64) / len(g) for g in groups],
-        axis=0,
-    )
-    low, high = np.quantile(drawn, INTERVAL)
-    return Estimate(float(value), float(low), float(high))
+    drawn = np.zeros(resamples)
+    for i, group in enumerate(groups):
+        place: dict[Hashable, int] = {}
+        named = range(len(group)) if units is None else units[i]
+        of_unit = np.array([place.setdefault(unit, len(place)) for unit in named])
+        counts = draws(len(place), resamples, rng).astype(np.float64)
+        drawn += (counts @ np.bincount(of_unit, group)) / (counts @ np.bincount(of_unit))
+    low, high = np.quantile(drawn / len(groups), INTERVAL)
+    return Estimate(float(np.mean([group.mean() for group in groups])), float(low), float(high))
