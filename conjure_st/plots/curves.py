@@ -1,0 +1,77 @@
+"""When two texts part: what each step adds to the divergence, in both directions.
+
+One weighting an axis. Weightings have different units and differ by orders of magnitude; in one
+axis they would have to be shares of their totals, which no longer sum to the scores on the page.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conjure_st.plots.captions import measured
+from conjure_st.plots.style import FIRST, SECOND, axis_or_new, styled
+from conjure_st.process import Weighting
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from conjure_st.explain import Explanation
+
+TICKS = 6
+"""Steps that are numbered, at most."""
+
+
+def curve(
+    explanation: Explanation, weighting: Weighting | None = None, *, axis: Axes | None = None
+) -> Axes:
+    """Draw the divergence by step, with a band of one standard error on either side.
+
+    Args:
+        explanation: of a pair.
+        weighting: of the steps; None is the process's.
+        axis: to draw in; None is a new figure.
+
+    Raises:
+        ValueError: as `Explanation.curve`.
+        ImportError: matplotlib is not installed.
+    """
+    found = explanation.curve(weighting)
+    looks = ((FIRST, "o", "-", "along 1"), (SECOND, "s", "--", "along 2"))
+    with styled():
+        axis = axis_or_new(axis, 2.2)
+        for values, errors, (colour, marker, line, label) in zip(
+            found.per_step, found.errors, looks, strict=True
+        ):
+            axis.plot(
+                found.steps, values, color=colour, marker=marker, linestyle=line, label=label,
+                markersize=3, linewidth=1.2,
+            )  # fmt: skip
+            if not np.isnan(errors).any():
+                axis.fill_between(
+                    found.steps, values - errors, values + errors, color=colour, alpha=0.3, lw=0
+                )
+        forward, backward = found.per_step.sum(1)
+        axis.set_title(
+            f"{found.weighting}: {measured(forward)} and {measured(backward)} in all", fontsize=8
+        )
+        _axes(axis, explanation, found.steps, found.timesteps)
+        axis.set_ylabel(found.unit, fontsize=7)
+        note = ""
+        if not found.per_step.any():
+            axis.set_ylim(-0.05, 1)
+            note = "no difference at any step"
+        elif np.isnan(found.errors).all():
+            note = "one sample: no standard error"
+        axis.text(0.02, 0.98, note, transform=axis.transAxes, va="top", fontsize=7)
+    return axis
+
+
+def _axes(axis: Axes, explanation: Explanation, steps: list[int], timesteps: np.ndarray) -> None:
+    places = np.unique(np.linspace(0, len(steps) - 1, min(TICKS, len(steps))).round().astype(int))
+    axis.set_xticks(
+        [steps[i] for i in places], [f"{steps[i]}\n{timesteps[i]:.4g}" for i in places], fontsize=7
+    )
+    axis.set_xlabel("step, timestep below", fontsize=7)
+    axis.tick_params(axis="y", labelsize=7)

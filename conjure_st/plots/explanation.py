@@ -1,0 +1,142 @@
+"""An explanation as a file: one figure of a page's width, an animation, or a page of its own."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from conjure_st.plots.captions import measured, quoted
+from conjure_st.plots.curves import curve
+from conjure_st.plots.maps import maps
+from conjure_st.plots.morph import morph, morph_height
+from conjure_st.plots.style import figure, styled
+from conjure_st.whole_file import check_place, write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from conjure_st.explain import Explanation
+
+Panel = Literal["morph", "curves", "maps"]
+
+PANELS: tuple[Panel, ...] = get_args(Panel)
+
+PICTURES = (".png", ".pdf", ".svg")
+
+_CURVES, _MAPS = 1.75, 2.2
+"""Inches, the heights of these panels."""
+
+
+def save(explanation: Explanation, path: str | Path, **options: Any) -> Path:
+    """Write an explanation in the format that the path's suffix names, whole or not at all.
+
+    Spends no denoiser evaluation.
+
+    Args:
+        explanation: of a pair.
+        path: ending in .png, .pdf or .svg. What is there is replaced.
+        options: of `compose`.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: another suffix, or as that function.
+        ImportError: matplotlib is not installed.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    check_place(path, WRITERS)
+    write_whole(path, WRITERS[path.suffix.lower()](explanation, **options))
+    return path
+
+
+def compose(
+    explanation: Explanation, *, sample: int = 0, panels: Sequence[Panel] = PANELS
+) -> Figure:
+    """One figure of a page's width: the morph, the curves, the maps and the scores.
+
+    Args:
+        explanation: of a pair.
+        sample: the one whose pictures are shown.
+        panels: which of them, from top to bottom; the scores stand beside the maps.
+
+    Raises:
+        ValueError: there is no such sample or panel.
+        ImportError: matplotlib is not installed.
+    """
+    for panel in panels:
+        if panel not in PANELS:
+            raise ValueError(f"panel {panel!r} is unknown. Pass some of {', '.join(PANELS)}.")
+    heights = [_height(panel, explanation, sample) for panel in panels]
+    with styled():
+        whole = figure(sum(heights) + 0.3)
+        # Each panel is laid out alone, as their labels need different room.
+        parts = whole.subfigures(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
+        for panel, part in zip(panels, parts, strict=True):
+            if panel == "morph":
+                morph(explanation, sample, axis=part.add_subplot())
+            elif panel == "curves":
+                weightings = explanation.weightings
+                for i, weighting in enumerate(weightings):
+                    place = part.add_subplot(1, len(weightings), i + 1)
+                    axis = curve(explanation, weighting, axis=place)
+                    if i == 0:
+                        axis.legend(loc="center left", fontsize=7)
+            else:
+                grid = part.add_gridspec(1, 2, width_ratios=(7, 5))
+                maps(explanation, sample, axis=part.add_subplot(grid[0]))
+                scores(explanation, axis=part.add_subplot(grid[1]))
+        whole.supxlabel(_origin(explanation, sample), fontsize=7, x=0.01, ha="left")
+    return whole
+
+
+def scores(explanation: Explanation, *, axis: Axes) -> Axes:
+    """Write the pair's scores with their standard errors."""
+    d = explanation.divergence
+    rows = {
+        "score": (explanation.score, explanation.score_error),
+        "c": (d.similarity, d.similarity_error),
+        "Jeffreys": (d.jeffreys, d.jeffreys_error),
+        "KL(1‖2)": (d.forward, d.forward_error),
+        "KL(2‖1)": (d.backward, d.backward_error),
+    }
+    with styled():
+        axis.axis("off")
+        names, values = "\n".join(rows), "\n".join(measured(*row) for row in rows.values())
+        axis.text(0, 1, names, va="top", linespacing=1.6, transform=axis.transAxes)
+        axis.text(0.35, 1, values, va="top", linespacing=1.6, transform=axis.transAxes)
+    return axis
+
+
+def _height(panel: Panel, explanation: Explanation, sample: int) -> float:
+    if panel == "morph":
+        return morph_height(explanation, sample)
+    return _CURVES if panel == "curves" else _MAPS
+
+
+def _origin(explanation: Explanation, sample: int) -> str:
+    """Model, process and cost in two lines."""
+    process = {k: v for k, v in explanation.process.to_dict().items() if k != "format"}
+    settings = ", ".join(f"{k} {v}" for k, v in process.items() if v not in (None, "", "{}"))
+    model = explanation.model or "a model without a name"
+    shown = f"sample {sample} is shown; {explanation.nfe:,} NFE were spent"
+    return textwrap.fill(f"{model}; {settings}; {shown}", 115)
+
+
+def _picture(suffix: str) -> Callable[..., bytes]:
+    def drawn(explanation: Explanation, **options: Any) -> bytes:
+        whole, buffer = compose(explanation, **options), io.BytesIO()
+        first, second = (quoted(text, 60) for text in explanation.texts)
+        with styled():
+            whole.savefig(buffer, format=suffix[1:], metadata={"Title": f"{first} and {second}"})
+        return buffer.getvalue()
+
+    return drawn
+
+
+WRITERS: dict[str, Callable[..., bytes]] = {suffix: _picture(suffix) for suffix in PICTURES}

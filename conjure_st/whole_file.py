@@ -1,0 +1,54 @@
+"""A file that is written whole or not at all, and what keeps it from being written, said early."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+
+def check_place(path: Path, suffixes: Collection[str]) -> None:
+    """That a file can be written there, before anything is paid for that goes into it.
+
+    Args:
+        path: of the file, which need not exist.
+        suffixes: known ones, in lower case and with their dots.
+
+    Raises:
+        ValueError: the path ends in none of them.
+        OSError: there is no such folder, the path is a folder, or nothing can be written there.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{path} ends in none of {', '.join(suffixes)}, which name the format.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path} cannot be written: {path.parent} is no folder.")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} cannot be written: it is a folder.")
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Put content in place of what is there; on any failure what was there stays.
+
+    Raises:
+        OSError: it cannot be written. The message names the path and the reason.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # whatever the length of the name
+    try:
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
+def _unwritten(path: Path, error: OSError) -> OSError:
+    """The same kind of error, with a sentence."""
+    return type(error)(f"{path} cannot be written: {error.strerror}.")
