@@ -1,0 +1,285 @@
+"""A page to play with: compare two texts, look at why they score as they do, map many texts.
+
+python examples/app.py
+python examples/app.py --model stable-diffusion-v1-5/stable-diffusion-v1-5 --device cuda
+
+It needs the extras `app` and `plots`, the files app_*.py beside it, and no network with the
+embedded model. Whoever opens the page on this machine may name any model. Under another --host, or
+with --only-this-model (for a page behind a proxy), visitors may not: a name can download gigabytes
+and open folders. There is no password.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import ipaddress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import gradio as gr
+from app_answers import MOST_CHARACTERS, Answers, Settings
+from app_files import FORMATS, explained
+
+from conjure_st.process import WEIGHTINGS
+from conjure_st.terminal import hush
+
+INTRODUCTION = """\
+# What do two texts conjure?
+
+A text makes a text-to-image model draw. Two texts are as far apart as the two ways of drawing are:
+the score is 1 for texts that are drawn alike, about ½ for unrelated ones.
+"""
+PAIRS = [
+    ["a snow leopard", "a bengal tiger"],
+    ["a red car", "a blue car"],
+    ["a cat above a car", "a car above a cat"],
+    ["a dog", "an animal"],
+    ["a boat on the sea", "a pizza on a table"],
+]
+LIST = "a cat\na dog\na horse\na red car\na blue car\na train\nan apple\na pizza\na cake"
+
+PROGRESS = gr.Progress(track_tqdm=True)
+
+# Nothing is asked of any other machine, fonts included.
+BUTTONS = ["download", "fullscreen"]
+THEME = gr.themes.Base(
+    primary_hue="blue",
+    font=["system-ui", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
+)
+CSS = """
+#score .score { font-size: 2.5rem; font-weight: 600; line-height: 1.2; }
+#score .numbers { border-collapse: collapse; }
+#score .numbers :is(th, td) {
+  padding: 0.2rem 1.2rem 0.2rem 0; border: 0; text-align: left; font-weight: 400;
+}
+#score .numbers td { font-variant-numeric: tabular-nums; }
+"""
+
+
+def build(answers: Answers) -> gr.Blocks:
+    """The page."""
+    kept = (3600, 86400)  # seconds: files are looked through hourly and go after a day
+    with gr.Blocks(title="conjure-st", analytics_enabled=False, delete_cache=kept) as page:
+        gr.Markdown(INTRODUCTION)
+        with gr.Accordion("Model and process", open=False):
+            settings = _controls(answers)
+        with gr.Tab("Two texts"):
+            _two_texts(answers, settings)
+    return page.queue(max_size=64)
+
+
+def _controls(answers: Answers) -> list[Any]:
+    """Widgets for the fields of Settings, in their order."""
+    start = answers.settings()
+    with gr.Row():
+        model = gr.Textbox(
+            start.model,
+            label="Model",
+            info="This page answers with this model alone."
+            if answers.only
+            else "picturebook (embedded), a diffusers model's id on the hub, a folder or a file",
+            interactive=not answers.only,
+            scale=2,
+        )
+        own = gr.Checkbox(
+            start.own, label="The model's own settings", info="of a folder that conjure-st saved"
+        )
+    with gr.Row():
+        gr.Markdown("Start from")
+        presets = {name: gr.Button(name, size="sm", min_width=80) for name in ("paper", "fast")}
+    with gr.Row():
+        fields = [
+            gr.Slider(1, 50, start.steps, step=1, label="Steps", info="of the sampler, T"),
+            gr.Slider(1, 20, start.samples, step=1, label="Samples", info="trajectories a text, S"),
+            gr.Slider(0.5, 15, start.guidance, step=0.5, label="Guidance", info="1 is none"),
+            gr.Number(start.seed, precision=0, label="Seed", info="of all noise"),
+        ]
+    with gr.Row():
+        fields += [
+            gr.Dropdown(
+                list(WEIGHTINGS),
+                value=start.weighting,
+                label="Weighting of steps",
+                info="girsanov: the exact divergence, in nats",
+            ),
+            gr.Textbox(
+                start.compared,
+                label="Steps compared",
+                info="numbers such as 1, 4; 0 is the noisiest, nothing is all",
+            ),
+        ]
+    for name, button in presets.items():
+        values = list(answers.settings(name)[2:])
+        button.click(lambda values=values: values, None, fields, api_visibility="private")
+    return [model, own, *fields]
+
+
+def _two_texts(answers: Answers, settings: list[Any]) -> None:
+    with gr.Row():
+        texts = [
+            gr.Textbox(
+                label=f"Text {number}",
+                lines=2,
+                max_lines=6,
+                max_length=MOST_CHARACTERS,
+                placeholder=placeholder,
+            )
+            for number, placeholder in enumerate(PAIRS[0], 1)
+        ]
+    with gr.Row():
+        button = gr.Button("Compare", variant="primary", scale=1)
+        said = gr.Markdown(elem_id="said", scale=3, min_height=24)
+    gr.Examples(
+        PAIRS,
+        texts,
+        label="Examples",
+        example_labels=[f"{first} / {second}" for first, second in PAIRS],
+        api_visibility="private",
+    )
+    with gr.Column(visible=False) as result:
+        score = gr.HTML(elem_id="score")
+        pictures = []
+        for name, title in (
+            ("morph", "What both texts make of the same noise"),
+            ("curves", "When they part"),
+            ("maps", "Where they differ"),
+        ):
+            gr.Markdown(f"### {title}")
+            pictures.append(gr.Image(label=title, show_label=False, elem_id=name, buttons=BUTTONS))
+        with gr.Row():
+            files = [gr.DownloadButton(label, size="sm", min_width=100) for label in FORMATS]
+
+    def price(first: str, second: str, *controls: Any) -> Any:
+        chosen = Settings(*controls)
+        with _sentences():
+            if not (first.strip() and second.strip() and answers.is_loaded(chosen)):
+                return ""
+            return _priced(answers, chosen, answers.price(chosen, first, second))
+
+    def compare(first: str, second: str, progress: Any = PROGRESS, *controls: Any) -> Iterator[Any]:
+        chosen = Settings(*controls)
+        with _sentences():
+            if not answers.is_loaded(chosen):
+                yield {said: f"Loading {chosen.model} …", result: gr.Column(visible=False)}
+                _warn(answers.load(chosen))
+            evaluations = answers.price(chosen, first, second)
+            yield {
+                said: _priced(answers, chosen, evaluations),
+                result: gr.Column(visible=False),
+            }
+            # The page takes copies of the files before it comes back here.
+            with TemporaryDirectory() as folder:
+                (nfe, *values), heard = answers.explain(
+                    chosen, first, second, lambda e: [e.nfe, *explained(e, Path(folder))]
+                )
+                _warn(heard)
+                yield {
+                    **dict(zip((score, *pictures, *files), values, strict=True)),
+                    said: f"{nfe:,} evaluations of the denoiser were spent.",
+                    result: gr.Column(visible=True),
+                }
+
+    outputs = [said, result, score, *pictures, *files]
+    gr.on(
+        [button.click, texts[1].submit],
+        compare,
+        [*texts, *settings],
+        outputs,
+        api_name="compare",
+        concurrency_id="model",
+        concurrency_limit=1,
+        show_progress_on=said,
+    )
+    gr.on(
+        [text.blur for text in texts] + [control.change for control in settings],
+        price,
+        [*texts, *settings],
+        said,
+        api_visibility="private",
+        concurrency_id="price",
+        show_progress="hidden",
+        trigger_mode="always_last",
+    )
+
+
+def _priced(answers: Answers, chosen: Settings, evaluations: int) -> str:
+    if not evaluations:
+        return "Costs nothing: all of it is known."
+    about = answers.duration(chosen, evaluations)
+    return f"Costs {evaluations:,} evaluations of the denoiser{about}."
+
+
+def _warn(sentences: list[str]) -> None:
+    for sentence in sentences:
+        gr.Warning(html.escape(sentence))
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """What is wrong with texts, settings or the model as a message on the page."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        message = html.escape(" ".join(str(error).split()))
+        raise gr.Error(message, print_exception=False) from error
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        message = "The device's memory is full. Start the page with --dtype float16."
+        raise gr.Error(message, print_exception=False) from error
+
+
+def is_local(host: str) -> bool:
+    """Whether a page at this address is open to this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="picturebook")
+    parser.add_argument("--device", help="cpu, cuda, …")
+    parser.add_argument("--dtype", help="of the network, such as float16")
+    parser.add_argument("--cache", help="folder where evaluations are kept; off is in memory only")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 opens it to the network")
+    parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument("--only-this-model", action="store_true")
+    parser.add_argument("--most-evaluations", type=int, default=50_000, help="of one answer")
+    a = parser.parse_args()
+    hush(quiet=False)
+    answers = Answers(
+        a.model,
+        only=a.only_this_model or not is_local(a.host),
+        most=a.most_evaluations,
+        cache=a.cache,
+        device=a.device,
+        dtype=a.dtype,
+    )
+    try:
+        for sentence in answers.load(answers.settings()):
+            print(f"warning: {sentence}", file=sys.stderr)
+        build(answers).launch(
+            server_name=a.host,
+            server_port=a.port,
+            share=False,
+            ssr_mode=False,
+            theme=THEME,
+            css=CSS,
+            footer_links=["api", "settings"],
+        )
+    except (ValueError, TypeError, OSError) as error:
+        sys.exit(f"app.py: {error}")
+
+
+if __name__ == "__main__":
+    main()
