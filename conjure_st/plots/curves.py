@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from conjure_st.explain import Explanation
 
-TICKS = 6
+TICKS = 4
 """Steps that are numbered, at most."""
 
 
@@ -54,7 +54,7 @@ def curve(
                 )
         forward, backward = found.per_step.sum(1)
         axis.set_title(
-            f"{found.weighting}: {measured(forward)} and {measured(backward)} in all", fontsize=8
+            f"{found.weighting}: Σ = {measured(forward)} | {measured(backward)}", fontsize=8
         )
         _axes(axis, explanation, found.steps, found.timesteps)
         axis.set_ylabel(found.unit, fontsize=7)
@@ -69,7 +69,7 @@ def curve(
 
 
 def _axes(axis: Axes, explanation: Explanation, steps: list[int], timesteps: np.ndarray) -> None:
-    places = np.unique(np.linspace(0, len(steps) - 1, min(TICKS, len(steps))).round().astype(int))
+    places = np.unique(np.linspace(0, len(steps) - 1, TICKS).round().astype(int))
     axis.set_xticks(
         [steps[i] for i in places], [f"{steps[i]}\n{timesteps[i]:.4g}" for i in places], fontsize=7
     )

@@ -8,15 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from conjure_st.plots.captions import measured, quoted
+from conjure_st.plots.animation import animation
+from conjure_st.plots.captions import quoted
 from conjure_st.plots.curves import curve
 from conjure_st.plots.maps import maps
 from conjure_st.plots.morph import morph, morph_height
+from conjure_st.plots.scores import scores
 from conjure_st.plots.style import figure, styled
 from conjure_st.whole_file import check_place, write_whole
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from conjure_st.explain import Explanation
@@ -95,24 +96,6 @@ def compose(
     return whole
 
 
-def scores(explanation: Explanation, *, axis: Axes) -> Axes:
-    """Write the pair's scores with their standard errors."""
-    d = explanation.divergence
-    rows = {
-        "score": (explanation.score, explanation.score_error),
-        "c": (d.similarity, d.similarity_error),
-        "Jeffreys": (d.jeffreys, d.jeffreys_error),
-        "KL(1‖2)": (d.forward, d.forward_error),
-        "KL(2‖1)": (d.backward, d.backward_error),
-    }
-    with styled():
-        axis.axis("off")
-        names, values = "\n".join(rows), "\n".join(measured(*row) for row in rows.values())
-        axis.text(0, 1, names, va="top", linespacing=1.6, transform=axis.transAxes)
-        axis.text(0.35, 1, values, va="top", linespacing=1.6, transform=axis.transAxes)
-    return axis
-
-
 def _height(panel: Panel, explanation: Explanation, sample: int) -> float:
     if panel == "morph":
         return morph_height(explanation, sample)
@@ -125,7 +108,7 @@ def _origin(explanation: Explanation, sample: int) -> str:
     settings = ", ".join(f"{k} {v}" for k, v in process.items() if v not in (None, "", "{}"))
     model = explanation.model or "a model without a name"
     shown = f"sample {sample} is shown; {explanation.nfe:,} NFE were spent"
-    return textwrap.fill(f"{model}; {settings}; {shown}", 115)
+    return textwrap.fill(f"{model}; {settings}; {shown}", 135)
 
 
 def _picture(suffix: str) -> Callable[..., bytes]:
@@ -139,4 +122,6 @@ def _picture(suffix: str) -> Callable[..., bytes]:
     return drawn
 
 
-WRITERS: dict[str, Callable[..., bytes]] = {suffix: _picture(suffix) for suffix in PICTURES}
+WRITERS: dict[str, Callable[..., bytes]] = {suffix: _picture(suffix) for suffix in PICTURES} | {
+    ".gif": animation
+}

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
     from conjure_st.explain import Explanation
 
-OPACITY = 0.75
+OPACITY = 0.8
 """Of the map over its picture."""
+
+BRIGHTEST = 0.99
+"""Share of the pixels that the scale spans: a few take so much that the others would all be dark."""
 
 
 def maps(explanation: Explanation, sample: int = 0, *, axis: Axes | None = None) -> Axes:
@@ -40,7 +43,7 @@ def maps(explanation: Explanation, sample: int = 0, *, axis: Axes | None = None)
     tall = height / width
     with styled():
         axis = axis_or_new(axis, 1.0 + 2.6 * tall)
-        top = float(parts.max()) or 1.0
+        top = float(np.quantile(parts, BRIGHTEST)) or float(parts.max()) or 1.0
         labels = []
         for i, (picture, part, text) in enumerate(
             zip(pictures, parts, explanation.texts, strict=True)
@@ -60,7 +63,8 @@ def maps(explanation: Explanation, sample: int = 0, *, axis: Axes | None = None)
         for spine in axis.spines.values():
             spine.set_visible(False)
         axis.set(xlim=(0, 2.08), ylim=(tall, 0), aspect="equal", anchor="NW")
-        bar = axis.figure.colorbar(drawn, ax=axis, fraction=0.05, pad=0.02)
+        extend = "max" if parts.max() > top else "neither"
+        bar = axis.figure.colorbar(drawn, ax=axis, fraction=0.05, pad=0.02, extend=extend)
         bar.set_label(f"{explanation.curve().unit}\n{_per(explanation, width)}", fontsize=7)
         bar.ax.tick_params(labelsize=7)
     return axis

@@ -128,7 +128,7 @@ class _Grid(NamedTuple):
         columns = len(drawn.columns)
         side = min(_LARGEST, (PAGE - _LABELS - 0.1) / (columns * (1 + _GAP)))
         first, second = (
-            f"Along {number} {quoted(text, 72, lines=3)}"
+            f"Along trajectory {number}: {quoted(text, 72, lines=3)}"
             for number, text in enumerate(explanation.texts, 1)
         )
         tall, short = (_HEADER * (text.count("\n") + 1) / side + 0.04 for text in (first, second))
@@ -201,7 +201,7 @@ def _label(axis: Axes, explanation: Explanation, drawn: Cells, grid: _Grid) -> N
     rows += [f"{n} {quoted(text, 17, lines=2)}" for n, text in enumerate(explanation.texts, 1)]
     middles = [grid.top(half, row) + grid.picture / 2 for half in range(2) for row in range(3)]
     under = [grid.top(half, 2) + grid.picture + 0.11 / grid.side for half in range(2)]
-    axis.set_yticks([*middles, *under], [*rows, *rows, "of the divergence", ""], fontsize=7)
+    axis.set_yticks([*middles, *under], [*rows, *rows, "share of divergence", ""], fontsize=7)
     for half in range(2):
         for row, colour in ((1, FIRST), (2, SECOND)):
             top = grid.top(half, row)

@@ -64,6 +64,18 @@ def figure(height: float, width: float = PAGE) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def font_file() -> str:
+    """Path of the font that figures are set in, for pictures that matplotlib does not draw.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    _matplotlib()
+    from matplotlib.font_manager import findfont
+
+    return str(findfont(_SETTINGS["font.family"]))
+
+
 def axis_or_new(axis: Axes | None, height: float, width: float = PAGE) -> Axes:
     """The axis that was passed, or that of a new figure of this size in inches."""
     return figure(height, width).add_subplot() if axis is None else axis
