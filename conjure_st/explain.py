@@ -7,10 +7,11 @@ the states at which they were taken. No drawing: `conjure_st.plots` does that.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from conjure_st.frames import Frames, frames
 from conjure_st.process import WEIGHTINGS, GenerativeProcess, Weighting
 from conjure_st.scorer import TrajectoryScorer
 from conjure_st.texts import Pair
+
+if TYPE_CHECKING:
+    from conjure_st.words import WordAttribution
 
 
 class Curve(NamedTuple):
@@ -142,6 +146,23 @@ class Explanation:
         name = self.process.weighting
         at = self._terms(name)[:, :, self.fields.steps.index(step)]
         return at.sum(2).mean(1).div(self._count(name)).numpy()
+
+    # Which words ----------------------------------------------------------------------------
+
+    def words(
+        self,
+        phrases1: Sequence[str] | None = None,
+        phrases2: Sequence[str] | None = None,
+        *,
+        show_progress_bar: bool = False,
+    ) -> WordAttribution:
+        """Leave each word, or named phrase, out and measure; see `conjure_st.words.words`.
+
+        Spends evaluations, once; `conjure_st.words.cost` tells how many.
+        """
+        from conjure_st.words import words
+
+        return words(self, phrases1, phrases2, show_progress_bar=show_progress_bar)
 
     # In pictures ----------------------------------------------------------------------------
 

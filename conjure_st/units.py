@@ -21,11 +21,13 @@ class Unit(NamedTuple):
 
     Attributes:
         shown: the part as the text has it, punctuation included.
+        word: the same without the punctuation around it, unless it is nothing else.
         without: the text when it is left out; "" if nothing else was there.
-        start, end: its place, text[start:end] == shown.
+        start, end: the word's place, text[start:end] == word.
     """
 
     shown: str
+    word: str
     without: str
     start: int
     end: int
@@ -51,7 +53,16 @@ def units(text: str, phrases: Sequence[str] | None = None) -> list[Unit]:
         spans = [match.span() for match in re.finditer(r"\S+", text)]
     else:
         spans = _places(text, phrases)
-    return [Unit(text[i:j], _without(text, i, j), i, j) for i, j in spans]
+    return [_unit(text, i, j) for i, j in spans]
+
+
+def swapped(text: str, unit: Unit, word: str) -> str:
+    """The text with another word in the place of one of its units.
+
+    >>> swapped("a red car.", units("a red car.")[2], "sheep")
+    'a red sheep.'
+    """
+    return text[: unit.start] + word + text[unit.end :]
 
 
 def _places(text: str, phrases: Sequence[str]) -> list[tuple[int, int]]:
@@ -95,13 +106,18 @@ def _is_of_a_word(letter: str) -> bool:
     return letter.isdigit() or letter.lower() != letter.upper()
 
 
+def _unit(text: str, start: int, end: int) -> Unit:
+    shown = text[start:end]
+    word = shown.lstrip(_OPENING).rstrip(_CLOSING + _STOPS)
+    if not word:
+        return Unit(shown, shown, _joined(text[:start].rstrip(), text[end:]), start, end)
+    start += shown.index(word)
+    end = start + len(word)
+    return Unit(shown, word, _without(text, start, end), start, end)
+
+
 def _without(text: str, start: int, end: int) -> str:
-    """The text without one part. Punctuation around it stays where it is the sentence's own."""
-    core = text[start:end].lstrip(_OPENING).rstrip(_CLOSING + _STOPS)
-    if not core:  # nothing but punctuation
-        return _joined(text[:start].rstrip(), text[end:])
-    start += text[start:end].index(core)
-    end = start + len(core)
+    """The text without a word. Punctuation around it stays where it is the sentence's own."""
     before, after = text[:start].rstrip(_OPENING), text[end:].lstrip(_CLOSING + _STOPS)
     opening = text[len(before) : start]
     closing = text[end : len(text) - len(after)]
