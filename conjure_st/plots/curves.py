@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conjure_st.plots.captions import measured
-from conjure_st.plots.style import FIRST, SECOND, axis_or_new, styled
+from conjure_st.plots.style import FIRST, SECOND, axis_or_new, figure, styled
 from conjure_st.process import Weighting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
     from conjure_st.explain import Explanation
+
+HEIGHT = 1.75
+"""Inches of the small multiples at a page's width."""
 
 TICKS = 4
 """Steps that are numbered, at most."""
@@ -66,6 +70,26 @@ def curve(
             note = "one sample: no standard error"
         axis.text(0.02, 0.98, note, transform=axis.transAxes, va="top", fontsize=7)
     return axis
+
+
+def curves(explanation: Explanation, part: Figure | SubFigure | None = None) -> list[Axes]:
+    """Draw the divergence by step under each weighting that fits, side by side.
+
+    Args:
+        explanation: of a pair.
+        part: to draw in; None is a new figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    weightings = explanation.weightings
+    with styled():
+        whole = part or figure(HEIGHT)
+        axes = [whole.add_subplot(1, len(weightings), i + 1) for i in range(len(weightings))]
+        for axis, weighting in zip(axes, weightings, strict=True):
+            curve(explanation, weighting, axis=axis)
+        axes[0].legend(loc="center left", fontsize=7)
+    return axes
 
 
 def _axes(axis: Axes, explanation: Explanation, steps: list[int], timesteps: np.ndarray) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from conjure_st.plots.animation import animation
 from conjure_st.plots.captions import quoted
-from conjure_st.plots.curves import curve
+from conjure_st.plots.curves import HEIGHT, curves
 from conjure_st.plots.maps import maps
 from conjure_st.plots.morph import morph, morph_height
+from conjure_st.plots.page import page
 from conjure_st.plots.scores import scores
 from conjure_st.plots.style import figure, styled
 from conjure_st.whole_file import check_place, write_whole
@@ -28,8 +29,8 @@ PANELS: tuple[Panel, ...] = get_args(Panel)
 
 PICTURES = (".png", ".pdf", ".svg")
 
-_CURVES, _MAPS = 1.75, 2.2
-"""Inches, the heights of these panels."""
+_MAPS = 2.2
+"""Inches, the height of that panel."""
 
 
 def save(explanation: Explanation, path: str | Path, **options: Any) -> Path:
@@ -39,8 +40,10 @@ def save(explanation: Explanation, path: str | Path, **options: Any) -> Path:
 
     Args:
         explanation: of a pair.
-        path: ending in .png, .pdf or .svg. What is there is replaced.
-        options: of `compose`.
+        path: ending in .png, .pdf or .svg, the figure of `compose`; in .gif, the animation of
+            `conjure_st.plots.animation.animation`; in .html, the page of
+            `conjure_st.plots.page.page`. What is there is replaced.
+        options: of that function.
 
     Returns:
         The path.
@@ -82,12 +85,7 @@ def compose(
             if panel == "morph":
                 morph(explanation, sample, axis=part.add_subplot())
             elif panel == "curves":
-                weightings = explanation.weightings
-                for i, weighting in enumerate(weightings):
-                    place = part.add_subplot(1, len(weightings), i + 1)
-                    axis = curve(explanation, weighting, axis=place)
-                    if i == 0:
-                        axis.legend(loc="center left", fontsize=7)
+                curves(explanation, part)
             else:
                 grid = part.add_gridspec(1, 2, width_ratios=(7, 5))
                 maps(explanation, sample, axis=part.add_subplot(grid[0]))
@@ -99,7 +97,7 @@ def compose(
 def _height(panel: Panel, explanation: Explanation, sample: int) -> float:
     if panel == "morph":
         return morph_height(explanation, sample)
-    return _CURVES if panel == "curves" else _MAPS
+    return HEIGHT if panel == "curves" else _MAPS
 
 
 def _origin(explanation: Explanation, sample: int) -> str:
@@ -123,5 +121,6 @@ def _picture(suffix: str) -> Callable[..., bytes]:
 
 
 WRITERS: dict[str, Callable[..., bytes]] = {suffix: _picture(suffix) for suffix in PICTURES} | {
-    ".gif": animation
+    ".gif": animation,
+    ".html": page,
 }

@@ -19,7 +19,7 @@ OPACITY = 0.8
 """Of the map over its picture."""
 
 BRIGHTEST = 0.99
-"""Share of the pixels that the scale spans: a few take so much that the others would all be dark."""
+"""Share of the pixels that the scale spans: with the few largest, all others would be dark."""
 
 
 def maps(explanation: Explanation, sample: int = 0, *, axis: Axes | None = None) -> Axes:

@@ -27,8 +27,10 @@ MAP = "cividis"
 
 DPI = 200
 
+_FONT = "DejaVu Sans"
+
 _SETTINGS = {
-    "font.family": "DejaVu Sans",
+    "font.family": _FONT,
     "font.size": 8,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
@@ -73,7 +75,7 @@ def font_file() -> str:
     _matplotlib()
     from matplotlib.font_manager import findfont
 
-    return str(findfont(_SETTINGS["font.family"]))
+    return str(findfont(_FONT))
 
 
 def axis_or_new(axis: Axes | None, height: float, width: float = PAGE) -> Axes:
