@@ -1,26 +1,32 @@
-"""All pairs of many texts at the anchors: exact inner products, of which pairs are free.
+"""All pairs of many texts along a few trajectories: exact inner products, pairs for nothing.
 
-With the anchor states x^a and the direction δ_y(x) = o(x, y) - o(x, ∅) in which a text moves the
-image, ⟨δ_i, δ_j⟩ at every anchor says all about texts i and j that an anchored divergence or
-similarity does. The directions themselves, as many numbers a text as S·T pictures have, are made
-for some anchors at a time and thrown away: nothing is projected, and memory is bounded. The
-products are kept, so that the same texts, or some of them, cost nothing another time.
+Texts are compared along their own trajectories, each pair along its own two; that takes a pass for
+every pair. Here S trajectories of some of the texts stand for those of all: x^a, the anchors. With
+the direction δ_y(x) = o(x, y) - o(x, ∅) in which a text moves the image, ⟨δ_i, δ_j⟩ at every anchor
+state says all about texts i and j that an anchored divergence or similarity does. The directions
+themselves, as many numbers a text as S·T pictures have, are made for some states at a time and
+thrown away: nothing is projected, and memory is bounded. The products are kept.
+
+(An embedding must not depend on other texts, so `AnchoredEmbedder` follows the unconditional
+process. Where texts lead, they differ in what they say and not in what they take away.)
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from conjure_st.anchors import AnchorStates
+from conjure_st.anchors import Anchors
 from conjure_st.cache import TrajectoryCache, TrajectoryKey
 from conjure_st.evaluator import Evaluator
-from conjure_st.states import NotFiniteError
+from conjure_st.states import Item, NotFiniteError, OwnStates
 from conjure_st.steps import Steps
 
 BLOCK_BYTES = 1 << 27
@@ -36,31 +42,34 @@ class AnchoredProducts:
     Args:
         evaluator: of the denoiser.
         cache: of trajectories and products.
-        anchors: texts whose trajectories the anchor states are; None is the unconditional
-            process's.
+        anchors: A texts whose trajectories are the anchors; see `chosen`. There are as many
+            trajectories as the process has samples S, or the next multiple of A, each of another
+            sample: the first of the first text, the second of the second, and so on around.
 
     Raises:
-        ValueError: the anchors are no texts, or the process's weighting or compared steps do not
-            fit its sampler.
+        ValueError: the process's weighting or compared steps do not fit its sampler.
     """
 
     def __init__(
-        self, evaluator: Evaluator, cache: TrajectoryCache, anchors: Sequence[str] | None = None
+        self, evaluator: Evaluator, cache: TrajectoryCache, anchors: Sequence[str]
     ) -> None:
         self.evaluator = evaluator
         self.cache = cache
         process = evaluator.denoiser.process
         weights, compared, self._steps = Steps.of(evaluator.denoiser)
-        self.anchors = AnchorStates(evaluator, anchors, self._steps)
-        count = process.samples * (1 if process.weighting == "girsanov" else len(compared))
-        shares = [weights[k] / (count * self.anchors.texts_at(k)) for _, _, k in self.anchors.cells]
-        self._shares = process.guidance_scale**2 * torch.stack(shares)
+        count = len(anchors) * math.ceil(process.samples / len(anchors))
+        self.items: list[Item] = [(anchors[j % len(anchors)], j) for j in range(count)]
+        self._own = OwnStates(evaluator, cache, unconditional=True)
+        # A path's divergence adds its steps up; the other weightings' is a mean over them.
+        terms = count * (1 if process.weighting == "girsanov" else len(compared))
+        self._shares = process.guidance_scale**2 * weights[self._steps].repeat(count) / terms
 
     def gram(self, texts: Sequence[str], bar: tqdm[None] | None = None) -> np.ndarray:
         """⟨φ(y_i), φ(y_j)⟩ of N distinct texts: [N, N] float64, symmetric.
 
-        φ is that of `AnchoredEmbedder`, so that ‖φ(y_i) - φ(y_j)‖² is the anchored divergence and
-        the cosine the anchored c. What is missing is evaluated, N·S·T at most.
+        φ(y) = [w sqrt(w_k / (S T)) δ_y(x^a)] as of `AnchoredEmbedder`, so that ‖φ(y_i) - φ(y_j)‖²
+        is the anchored divergence and the cosine the anchored c. What is missing is evaluated:
+        N·S·T at most, and 2·S·T for the anchors.
 
         Raises:
             NotFiniteError: the model's output for a text has NaN or infinite values.
@@ -80,7 +89,21 @@ class AnchoredProducts:
         missing = self._held(texts).isnan()
         spoken = torch.tensor([not self.evaluator.is_silent(text) for text in texts])
         cells = int((missing.any(1) & spoken[:, None]).sum())
-        return cells + self.anchors.cost(self.cache) if cells else 0
+        if not cells or "_anchors" in self.__dict__:
+            return cells
+        return cells + sum(self._own.missing_nfe({t: self._steps}, [s]) for t, s in self.items)
+
+    @cached_property
+    def _anchors(self) -> Anchors:
+        """The states, with what is said there under no text."""
+        states, silent = [], []
+        for text, sample in self.items:
+            block = self._own.unroll([text], [sample], self._steps)
+            assert block.unconditional is not None
+            states.append(block.states[0, 0, self._steps])
+            silent.append(block.unconditional[0, 0, self._steps])
+        k = torch.tensor(self._steps).repeat(len(self.items))
+        return Anchors(torch.cat(states), k, torch.cat(silent))
 
     def _fill(
         self, products: Tensor, texts: Sequence[str], missing: Tensor, bar: tqdm[None] | None
@@ -95,7 +118,7 @@ class AnchoredProducts:
         cells = needed[spoken].any(0).nonzero().flatten()
         if not len(cells):
             return
-        anchors = self.anchors.get(self.cache)
+        anchors = self._anchors
         size = math.prod(self.evaluator.denoiser.latent_shape)
         for some in cells.split(max(1, BLOCK_BYTES // (8 * size * len(spoken)))):
             directions = torch.empty(len(spoken), len(some), size, dtype=torch.float64)
@@ -130,7 +153,7 @@ class AnchoredProducts:
 
     def _held(self, texts: Sequence[str]) -> Tensor:
         """[N, N, M] float32: the products at each cell, NaN where nothing is known."""
-        shape = (len(texts), len(texts), len(self.anchors.cells))
+        shape = (len(texts), len(texts), len(self.items) * len(self._steps))
         digests = self._digests(texts)
         found = self.cache.get_rows(list(digests.values()))
         products = torch.full(shape, torch.nan)
@@ -150,8 +173,7 @@ class AnchoredProducts:
 
     def _digests(self, texts: Sequence[str]) -> dict[tuple[int, int], str]:
         """Of each pair (i, j) with texts[i] ≤ texts[j]."""
-        samples = self.evaluator.denoiser.process.samples
-        measure = (self.anchors.texts, samples, self._steps)
+        measure = (self.items, self._steps)
         order = sorted(range(len(texts)), key=lambda i: texts[i])
         digests = {}
         for place, i in enumerate(order):
@@ -159,3 +181,19 @@ class AnchoredProducts:
             for j in order[place:]:
                 digests[i, j] = key.digest("anchored products", texts[j], *measure)
         return digests
+
+
+def chosen(texts: Sequence[str], count: int) -> list[str]:
+    """Texts to be anchors for all: so many of them, or all if they are fewer.
+
+    They are drawn by lot, the same ones whatever the order. A text more or less changes them
+    seldom.
+
+    >>> chosen(["a cat", "a dog", "a car"], 2) == chosen(["a car", "a cat", "a dog", "a cat"], 2)
+    True
+    """
+
+    def lot(text: str) -> bytes:
+        return hashlib.sha256(text.encode()).digest()
+
+    return sorted(set(texts), key=lot)[:count]

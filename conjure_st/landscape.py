@@ -19,8 +19,7 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.manifold import smacof
 from tqdm import tqdm
 
-from conjure_st.anchored import AnchoredProducts
-from conjure_st.embedder import AnchoredEmbedder
+from conjure_st.anchored import AnchoredProducts, chosen
 from conjure_st.engine import Model, engine, read
 from conjure_st.process import Weighting
 from conjure_st.scorer import TrajectoryScorer
@@ -58,7 +57,8 @@ class Landscape:
             divergence.
         measure: "normalised" (1 - c, from 0 to 2), or "jeffreys".
         weighting: of the process's steps. Jeffreys divergences are in nats under "girsanov".
-        exact: along each pair's own trajectories; else along anchors, the same for all.
+        exact: along each pair's own trajectories; else along those of `anchors`.
+        anchors: texts whose trajectories are the same for all pairs; none if it is exact.
         arrangement: linkage, order of leaves, map.
         nfe: denoiser evaluations spent on it.
     """
@@ -68,6 +68,7 @@ class Landscape:
     measure: LandscapeMeasure
     weighting: Weighting
     exact: bool
+    anchors: list[str]
     arrangement: Arrangement
     nfe: int
 
@@ -108,18 +109,22 @@ def landscape(
     *,
     exact: bool = False,
     measure: LandscapeMeasure = "normalised",
+    anchors: Sequence[str] | None = None,
     show_progress_bar: bool = False,
 ) -> Landscape:
     """How many texts lie to one another.
 
     Args:
-        model: a ConjureCrossEncoder, or a ConjureSentenceTransformer, whose anchors are used.
+        model: a ConjureCrossEncoder or a ConjureSentenceTransformer.
         texts: at least one. Of equal ones the first is kept.
-        exact: compare each pair along its own trajectories: N·S·T evaluations for the texts and
-            2·S·(T-1) for each of the N (N-1) / 2 pairs. Else along the anchors: N·S·T, and S·T for
-            the anchors themselves.
+        exact: compare each pair along its own trajectories: 2·N·S·T evaluations for the texts and
+            2·S·(T-1) for each of the N (N-1) / 2 pairs. Else all along the same S trajectories, the
+            anchors: N·S·T, and 2·S·T for the anchors themselves.
         measure: "normalised", 1 - c, does not grow with how much a text says, so that long texts
             are not far from everything; "jeffreys" does, and is the paper's.
+        anchors: texts whose trajectories are the anchors, S of all together. None is as many of
+            the texts themselves, drawn by lot; [""] is the unconditional process, as of an
+            embedding.
         show_progress_bar: count denoiser evaluations, once it takes longer than two seconds.
 
     Returns:
@@ -137,10 +142,12 @@ def landscape(
     distinct = list(dict.fromkeys(texts)) if not isinstance(texts, str) else texts
     seen = read(model, distinct)
     of = engine(model)
-    before = of.nfe
+    before, leading = of.nfe, []
     # Different texts may read alike: two that are cut where the encoder's limit is, two blanks.
     different = sorted(set(seen))
-    if exact:
+    if len(different) == 1:
+        matrix = np.zeros((1, 1))
+    elif exact:
         scorer = _scorer(model, measure)
         if measure == "normalised":
             matrix = 1 - scorer.distance_matrix(
@@ -149,10 +156,11 @@ def landscape(
         else:
             matrix = scorer.distance_matrix(different, show_progress_bar=show_progress_bar)
     else:
-        products = _products(model)
+        products = _products(model, different, anchors)
         total = products.cost(different)
         with tqdm(total=total, unit=" NFE", delay=2, disable=not show_progress_bar) as bar:
             matrix = dissimilarity(products.gram(different, bar), measure)
+        leading = list(dict.fromkeys(text for text, _ in products.items))
     place = {text: i for i, text in enumerate(different)}
     rows = [place[text] for text in seen]
     whole = np.maximum(matrix, 0.0)[np.ix_(rows, rows)]
@@ -162,6 +170,7 @@ def landscape(
         measure=measure,
         weighting=of.denoiser.process.weighting,
         exact=exact,
+        anchors=leading,
         arrangement=arrange(whole, measure, distinct),
         nfe=of.nfe - before,
     )
@@ -173,6 +182,7 @@ def landscape_cost(
     *,
     exact: bool = False,
     measure: LandscapeMeasure = "normalised",
+    anchors: Sequence[str] | None = None,
 ) -> int:
     """Denoiser evaluations that `landscape` would spend on these texts now.
 
@@ -180,8 +190,10 @@ def landscape_cost(
         ValueError: as `landscape`.
     """
     different = sorted(set(read(model, texts)))
+    if len(different) == 1:
+        return 0
     if not exact:
-        return _products(model).cost(different)
+        return _products(model, different, anchors).cost(different)
     pairs = [(a, b) for i, a in enumerate(different) for b in different[i + 1 :]]
     return _scorer(model, measure).cost(pairs).nfe
 
@@ -266,10 +278,15 @@ def _plane(distances: np.ndarray) -> tuple[np.ndarray, float]:
     return found, float(np.sqrt(residual / total))
 
 
-def _products(model: Model) -> AnchoredProducts:
+def _products(
+    model: Model, different: Sequence[str], anchors: Sequence[str] | None
+) -> AnchoredProducts:
     of = engine(model)
-    anchors = of.anchors.texts if isinstance(of, AnchoredEmbedder) else None
-    return AnchoredProducts(of.evaluator, of.cache, anchors)
+    if anchors is None:
+        leading = chosen(different, of.denoiser.process.samples)
+    else:
+        leading = list(dict.fromkeys(read(model, anchors)))
+    return AnchoredProducts(of.evaluator, of.cache, leading)
 
 
 def _scorer(model: Model, measure: LandscapeMeasure) -> TrajectoryScorer:
