@@ -7,7 +7,7 @@ INSTALLED := .venv/installed
 INTEGRATIONS := .venv-integrations
 
 .DEFAULT_GOAL := help
-.PHONY: help python install demo test test-integrations lint wheel bench clean
+.PHONY: help python install demo app test test-app test-integrations lint wheel bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,8 +28,18 @@ $(INSTALLED): pyproject.toml constraints.txt | python
 demo: install ## Score a few sentence pairs with the embedded model, offline, on the CPU
 	TRANSFORMERS_VERBOSITY=error $(BIN)/python examples/demo.py
 
+app: install ## Open the page to play with; ARGS="--port 8000 --model NAME" and others
+	$(BIN)/python examples/app.py $(ARGS)
+
 test: install ## Run the tests; ARGS="-k name" picks some
 	$(BIN)/pytest $(ARGS)
+
+test-app: .venv/browser ## Use the page in a headless Chromium (.venv/bin/playwright install chromium)
+	$(BIN)/pytest tests/test_app_browser.py $(ARGS)
+
+.venv/browser: $(INSTALLED)
+	$(BIN)/pip install -c constraints.txt -e ".[browser]"
+	@touch $@
 
 test-integrations: $(INTEGRATIONS)/installed ## Run LangChain, LlamaIndex, Haystack and others on it
 	$(INTEGRATIONS)/bin/pytest integrations $(ARGS)

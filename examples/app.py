@@ -12,18 +12,13 @@ and open folders. There is no password.
 from __future__ import annotations
 
 import argparse
-import html
 import ipaddress
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
-from app_answers import MOST_CHARACTERS, Answers, Settings
-from app_files import FORMATS, explained
+from app_answers import Answers
+from app_tabs import two_texts
 
 from conjure_st.process import WEIGHTINGS
 from conjure_st.terminal import hush
@@ -34,31 +29,23 @@ INTRODUCTION = """\
 A text makes a text-to-image model draw. Two texts are as far apart as the two ways of drawing are:
 the score is 1 for texts that are drawn alike, about ½ for unrelated ones.
 """
-PAIRS = [
-    ["a snow leopard", "a bengal tiger"],
-    ["a red car", "a blue car"],
-    ["a cat above a car", "a car above a cat"],
-    ["a dog", "an animal"],
-    ["a boat on the sea", "a pizza on a table"],
-]
-LIST = "a cat\na dog\na horse\na red car\na blue car\na train\nan apple\na pizza\na cake"
-
-PROGRESS = gr.Progress(track_tqdm=True)
 
 # Nothing is asked of any other machine, fonts included.
-BUTTONS = ["download", "fullscreen"]
 THEME = gr.themes.Base(
     primary_hue="blue",
     font=["system-ui", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
 )
 CSS = """
-#score .score { font-size: 2.5rem; font-weight: 600; line-height: 1.2; }
-#score .numbers { border-collapse: collapse; }
-#score .numbers :is(th, td) {
+.scores .score { font-size: 2.5rem; font-weight: 600; line-height: 1.2; }
+.ask { align-self: start; }
+.scores table { border: 0; border-collapse: collapse; }
+.scores tr { border: 0; }
+.scores :is(th, td) {
   padding: 0.2rem 1.2rem 0.2rem 0; border: 0; text-align: left; font-weight: 400;
 }
-#score .numbers td { font-variant-numeric: tabular-nums; }
+.scores td { font-variant-numeric: tabular-nums; }
+.figure img { padding-top: 2rem; background: white; }  /* below the buttons that lie over it */
 """
 
 
@@ -70,7 +57,7 @@ def build(answers: Answers) -> gr.Blocks:
         with gr.Accordion("Model and process", open=False):
             settings = _controls(answers)
         with gr.Tab("Two texts"):
-            _two_texts(answers, settings)
+            two_texts(answers, settings)
     return page.queue(max_size=64)
 
 
@@ -118,121 +105,6 @@ def _controls(answers: Answers) -> list[Any]:
         values = list(answers.settings(name)[2:])
         button.click(lambda values=values: values, None, fields, api_visibility="private")
     return [model, own, *fields]
-
-
-def _two_texts(answers: Answers, settings: list[Any]) -> None:
-    with gr.Row():
-        texts = [
-            gr.Textbox(
-                label=f"Text {number}",
-                lines=2,
-                max_lines=6,
-                max_length=MOST_CHARACTERS,
-                placeholder=placeholder,
-            )
-            for number, placeholder in enumerate(PAIRS[0], 1)
-        ]
-    with gr.Row():
-        button = gr.Button("Compare", variant="primary", scale=1)
-        said = gr.Markdown(elem_id="said", scale=3, min_height=24)
-    gr.Examples(
-        PAIRS,
-        texts,
-        label="Examples",
-        example_labels=[f"{first} / {second}" for first, second in PAIRS],
-        api_visibility="private",
-    )
-    with gr.Column(visible=False) as result:
-        score = gr.HTML(elem_id="score")
-        pictures = []
-        for name, title in (
-            ("morph", "What both texts make of the same noise"),
-            ("curves", "When they part"),
-            ("maps", "Where they differ"),
-        ):
-            gr.Markdown(f"### {title}")
-            pictures.append(gr.Image(label=title, show_label=False, elem_id=name, buttons=BUTTONS))
-        with gr.Row():
-            files = [gr.DownloadButton(label, size="sm", min_width=100) for label in FORMATS]
-
-    def price(first: str, second: str, *controls: Any) -> Any:
-        chosen = Settings(*controls)
-        with _sentences():
-            if not (first.strip() and second.strip() and answers.is_loaded(chosen)):
-                return ""
-            return _priced(answers, chosen, answers.price(chosen, first, second))
-
-    def compare(first: str, second: str, progress: Any = PROGRESS, *controls: Any) -> Iterator[Any]:
-        chosen = Settings(*controls)
-        with _sentences():
-            if not answers.is_loaded(chosen):
-                yield {said: f"Loading {chosen.model} …", result: gr.Column(visible=False)}
-                _warn(answers.load(chosen))
-            evaluations = answers.price(chosen, first, second)
-            yield {
-                said: _priced(answers, chosen, evaluations),
-                result: gr.Column(visible=False),
-            }
-            # The page takes copies of the files before it comes back here.
-            with TemporaryDirectory() as folder:
-                (nfe, *values), heard = answers.explain(
-                    chosen, first, second, lambda e: [e.nfe, *explained(e, Path(folder))]
-                )
-                _warn(heard)
-                yield {
-                    **dict(zip((score, *pictures, *files), values, strict=True)),
-                    said: f"{nfe:,} evaluations of the denoiser were spent.",
-                    result: gr.Column(visible=True),
-                }
-
-    outputs = [said, result, score, *pictures, *files]
-    gr.on(
-        [button.click, texts[1].submit],
-        compare,
-        [*texts, *settings],
-        outputs,
-        api_name="compare",
-        concurrency_id="model",
-        concurrency_limit=1,
-        show_progress_on=said,
-    )
-    gr.on(
-        [text.blur for text in texts] + [control.change for control in settings],
-        price,
-        [*texts, *settings],
-        said,
-        api_visibility="private",
-        concurrency_id="price",
-        show_progress="hidden",
-        trigger_mode="always_last",
-    )
-
-
-def _priced(answers: Answers, chosen: Settings, evaluations: int) -> str:
-    if not evaluations:
-        return "Costs nothing: all of it is known."
-    about = answers.duration(chosen, evaluations)
-    return f"Costs {evaluations:,} evaluations of the denoiser{about}."
-
-
-def _warn(sentences: list[str]) -> None:
-    for sentence in sentences:
-        gr.Warning(html.escape(sentence))
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """What is wrong with texts, settings or the model as a message on the page."""
-    try:
-        yield
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        message = html.escape(" ".join(str(error).split()))
-        raise gr.Error(message, print_exception=False) from error
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":
-            raise
-        message = "The device's memory is full. Start the page with --dtype float16."
-        raise gr.Error(message, print_exception=False) from error
 
 
 def is_local(host: str) -> bool:

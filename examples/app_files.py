@@ -10,13 +10,13 @@ from typing import Any
 import gradio as gr
 
 from conjure_st.explain import Explanation
-from conjure_st.plots.captions import measured
+from conjure_st.plots.captions import measured, quoted
 from conjure_st.plots.explanation import compose
 from conjure_st.plots.maps import maps
 from conjure_st.plots.morph import morph
 from conjure_st.plots.style import styled
 
-FORMATS = ("PNG", "JSON")
+FORMATS = ("PNG", "GIF", "JSON")
 """Files that `explained` gives, in its order."""
 
 
@@ -27,7 +27,7 @@ def explained(explanation: Explanation, folder: Path) -> list[Any]:
         explanation: of a pair.
         folder: where the files go.
     """
-    first, second = (text[:100] for text in explanation.texts)
+    first, second = (quoted(text, 100) for text in explanation.texts)
     drawn = (
         ("morph", "Noisy states by step, what each text makes of them", morph(explanation).figure),
         ("curves", "Divergence by step", compose(explanation, panels=["curves"])),
@@ -37,10 +37,8 @@ def explained(explanation: Explanation, folder: Path) -> list[Any]:
     for name, what, figure in drawn:
         with styled():
             figure.savefig(folder / f"{name}.png")
-        pictures.append(
-            gr.Image(folder / f"{name}.png", alt_text=f"{what}: “{first}” and “{second}”.")
-        )
-    files = [explanation.save(folder / f"conjured.{kind}") for kind in ("png",)]
+        pictures.append(gr.Image(folder / f"{name}.png", alt_text=f"{what}: {first} and {second}."))
+    files = [explanation.save(folder / f"conjured.{kind}") for kind in ("png", "gif")]
     numbers = folder / "conjured.json"
     numbers.write_text(json.dumps(explanation.to_dict(), indent=2) + "\n")
     return [_scores(explanation), *pictures, *files, numbers]
@@ -48,7 +46,7 @@ def explained(explanation: Explanation, folder: Path) -> list[Any]:
 
 def _scores(explanation: Explanation) -> str:
     d = explanation.divergence
-    first, second = (html.escape(text[:200]) for text in explanation.texts)
+    first, second = (html.escape(quoted(text, 200)) for text in explanation.texts)
     rows = {
         "cosine c of their directions": (d.similarity, d.similarity_error),
         "Jeffreys divergence": (d.jeffreys, d.jeffreys_error),
@@ -60,7 +58,7 @@ def _scores(explanation: Explanation) -> str:
         for name, values in rows.items()
     )
     return (
-        f"<p>“{first}” and “{second}”</p>"
+        f"<p>{first} and {second}</p>"
         f"<p class='score'>{measured(explanation.score, explanation.score_error)}</p>"
         f"<table class='numbers'>{table}</table>"
     )
