@@ -7,7 +7,7 @@ report. Printed is the accuracy x 100, how often the sign of a row's score is th
 order (a tie is a half), with 95 % bootstrap intervals over general texts, for every kind of pair
 and as the mean of kinds; of t also its mean. The rows:
 
-- t, under each weighting, and the same of three untrained denoisers;
+- t, under each weighting, and the same of three untrained denoisers (reported half only);
 - strength: the text that leads away farther from the unconditional process, along its own
   trajectories, is the more specific (KL from no text);
 - spread: the text whose pictures differ less from sample to sample is the more specific;
@@ -58,7 +58,10 @@ def main() -> None:
     for name, half in zip(("development", "report"), halves(), strict=True):
         result["halves"][name] = show(name, half, rows)
     result["pairs"] = [
-        {**pair._asdict(), **{name: values[:, i].tolist() for name, values in rows.items()}}
+        {
+            **pair._asdict(),
+            **{n: v[:, i].tolist() for n, v in rows.items() if np.isfinite(v[:, i]).all()},
+        }
         for i, pair in enumerate(PAIRS)
     ]
     if args.json:
@@ -68,9 +71,13 @@ def main() -> None:
 def scores(
     model: str, device: str | None, process: GenerativeProcess, cache: TrajectoryCache
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """Of each row [R, M], positive where the specific text is said to be so, and evaluations."""
+    """Of each row [R, M], above 0 where the specific text is found to be so; and evaluations.
+
+    NaN where a row was not asked.
+    """
     rows: dict[str, np.ndarray] = {}
     nfe: dict[str, int] = {}
+    reported = [i for i, pair in enumerate(PAIRS) if pair in halves()[1]]
     texts = [(pair.specific, pair.general) for pair in PAIRS]
     for weighting in WEIGHTINGS:
         denoiser = load(model, process.replace(weighting=weighting), device=device)
@@ -80,12 +87,13 @@ def scores(
         if f"t, {weighting}" == MAIN:
             own, encoder = scorer, denoiser
     for weighting in WEIGHTINGS:
-        denoiser, seeds = load(model, process.replace(weighting=weighting), device=device), []
+        denoiser = load(model, process.replace(weighting=weighting), device=device)
+        found = np.full((CONTROLS, len(PAIRS)), np.nan)
         for seed in range(CONTROLS):
             scorer = TrajectoryScorer(untrained(denoiser, seed), cache=cache)
-            seeds.append(directions(scorer, texts))
+            found[seed, reported] = directions(scorer, [texts[i] for i in reported])
             nfe["untrained"] = nfe.get("untrained", 0) + scorer.nfe
-        rows[f"untrained, {weighting}"] = np.stack(seeds)
+        rows[f"untrained, {weighting}"] = found
     rows |= {
         "strength": strength(own, texts),
         "spread": ordered(texts, {t: -v for t, v in spreads(own, distinct(texts)).items()}),
@@ -150,6 +158,8 @@ def show(name: str, half: Sequence[Ordered], rows: dict[str, np.ndarray]) -> dic
         each = zip(groups, units, strict=True)
         return [mean_interval(groups, units), *(mean_interval([g], [u]) for g, u in each)]
 
+    inside = [i for there in places for i in there]
+    rows = {row: values for row, values in rows.items() if np.isfinite(values[:, inside]).all()}
     right = {row: correct(values).mean(0) for row, values in rows.items()}
     found: dict[str, Any] = {"pairs": len(half), "accuracy": {}, "mean": {}, "t_minus_it": {}}
     print(f"\n{name}: {len(half)} pairs\n")
@@ -161,7 +171,7 @@ def show(name: str, half: Sequence[Ordered], rows: dict[str, np.ndarray]) -> dic
         print(f"| {row} | {100 * whole.value:.1f} | {between(whole)} | {cells} |")
     print(f"\n| 95 % | {' | '.join(KINDS)} |")
     print("|---|" + "---:|" * len(KINDS))
-    for row in (MAIN, f"untrained{MAIN[1:]}"):
+    for row in (r for r in rows if r.endswith(MAIN[1:])):
         print(f"| {row} | {' | '.join(map(between, found['accuracy'][row][1:]))} |")
     print(f"\n| mean t x 100 | all | 95 % | {' | '.join(KINDS)} |")
     print("|---|---:|---:|" + "---:|" * len(KINDS))
@@ -175,7 +185,6 @@ def show(name: str, half: Sequence[Ordered], rows: dict[str, np.ndarray]) -> dic
         whole, *kinds = found["t_minus_it"][row] = estimated(right[MAIN] - right[row])
         cells = " | ".join(f"{100 * k.value:+.0f}" for k in kinds)
         print(f"| {row} | {100 * whole.value:+.1f} | {between(whole)} | {cells} |")
-    inside = [i for there in places for i in there]
     agrees = (np.sign(rows[MAIN][0]) == np.sign(rows["spread"][0]))[inside]
     found["sign_of_t_is_that_of_spread"] = float(agrees.mean())
     print(f"\nThe sign of {MAIN} is that of spread in {100 * agrees.mean():.0f} % of pairs.")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -15,8 +14,6 @@ from conjure_st.table import counted, harmless, table
 from conjure_st.terminal import sentences, show
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from conjure_st.agreement.compare import Estimate
     from conjure_st.containment import Containment
     from conjure_st.cross_encoder import ConjureCrossEncoder
@@ -52,7 +49,7 @@ _EXAMPLES = "\n".join(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FIG",
-    help="Draw it too: a picture in a format that matplotlib knows, such as .png, .pdf or .svg.",
+    help="Draw it too, as .png, .pdf or .svg.",
 )
 @options_without("tolerance", "similarity")
 def direction(
@@ -75,7 +72,7 @@ def direction(
     found to be the more specific, with a 95 % bootstrap interval over general texts.
     """
     with sentences(quiet):
-        if (file is None) != (len(texts) == 2) or (file is not None and texts):
+        if len(texts) != (2 if file is None else 0):
             raise click.UsageError("Pass two texts, or --pairs FILE.")
         lines = [(1, (_text(texts[0]), _text(texts[1])))] if file is None else _read(file)
         if out is not None:
@@ -141,19 +138,15 @@ def _read(file: BinaryIO) -> list[tuple[int, Pair]]:
 
 def _check(out: Path) -> None:
     """What would be lost after the evaluations, said before them."""
+    from conjure_st.plots.explanation import PICTURES
     from conjure_st.plots.style import figure
+    from conjure_st.whole_file import check_place
 
-    known = sorted(figure(1).canvas.get_supported_filetypes())
-    if out.suffix.lower().removeprefix(".") not in known:
-        raise click.BadParameter(
-            f"{out} ends in none of {', '.join('.' + name for name in known)}, which name the "
-            "format.",
-            param_hint="'--out'",
-        )
-    if not out.parent.is_dir():
-        raise click.BadParameter(f"{out.parent} is no folder. Make it first.", param_hint="'--out'")
-    if out.is_dir():
-        raise click.BadParameter(f"{out} is a folder.", param_hint="'--out'")
+    try:
+        check_place(out, PICTURES)
+    except (ValueError, OSError) as error:
+        raise click.BadParameter(str(error), param_hint="'--out'") from error
+    figure(1)  # is there a matplotlib?
 
 
 def _found(model: ConjureCrossEncoder, pairs: list[Pair], quiet: bool) -> list[Containment]:
@@ -275,23 +268,14 @@ def _percent(share: float) -> str:
 
 def _draw(out: Path, pairs: list[Pair], found: list[Containment], several: bool) -> None:
     from conjure_st.plots import containment as plots
+    from conjure_st.plots.style import styled
+    from conjure_st.whole_file import write_whole
 
     axis = plots.directions(found, pairs) if several else plots.direction(found[0], pairs[0])
-    _save(axis, out)
-
-
-def _save(axis: Axes, out: Path) -> None:
-    """The axis's figure as a file, whole or not at all."""
-    from conjure_st.plots.style import styled
-
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with styled():
-            suffix = out.suffix.lower().removeprefix(".")
-            axis.figure.canvas.print_figure(temporary, format=suffix)
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    with styled():  # which has the resolution
+        axis.figure.canvas.print_figure(content, format=out.suffix[1:].lower())
+    write_whole(out, content.getvalue())
 
 
 __all__ = ["direction"]

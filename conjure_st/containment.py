@@ -11,10 +11,10 @@ with C_1 ≤ C_2 have t > 0 at every step but the first, under every weighting a
 guidance: the states of the narrower process have the smaller second moments, and the difference
 of the two predictions is linear in the state. Two of one covariance have t = 0, however far apart
 their means are. And if text 2's process is a mixture that has text 1's with share π, then
-F ≤ log(1/π) in nats, while B has no bound.
+F ≤ log(1/π) in nats, up to what finitely many steps make of it, while B has no bound.
 
 So t compares how *wide* the two processes are where they differ. It says which text contains the
-other only if one of them does.
+other only if one of them does; that F is a few nats says that one does.
 """
 
 from __future__ import annotations
