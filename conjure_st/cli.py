@@ -15,17 +15,15 @@ from conjure_st import __version__
 from conjure_st.cli_cache import cache
 from conjure_st.cli_direction import direction
 from conjure_st.cli_eval import evaluate
+from conjure_st.cli_explain import explain
 from conjure_st.cli_export import export
 from conjure_st.options import load, options
 from conjure_st.table import counted, models_table, ranking_table, score_table
-from conjure_st.terminal import hush, sentences, show
+from conjure_st.terminal import LONG, hush, sentences, show
 
 if TYPE_CHECKING:
     from conjure_st.cross_encoder import ConjureCrossEncoder
     from conjure_st.divergence import Divergence
-
-LONG = 500
-"""Denoiser evaluations from which on the cost is said beforehand."""
 
 
 def _lines(title: str, *lines: str) -> str:
@@ -41,6 +39,7 @@ _NOTES = "\n\n".join(
             'conjure-st rank "a red car" documents.txt --top-k 5',
             "conjure-st models",
             'conjure-st direction "a dog" "an animal"',
+            'conjure-st explain "a red car" "a blue car" -o cars.png',
             "conjure-st eval pairs.tsv --out table.md",
             "conjure-st export imagery",
             "conjure-st cache info",
@@ -202,6 +201,7 @@ def models(as_json: bool) -> None:
 main.add_command(cache)
 main.add_command(direction)
 main.add_command(evaluate)
+main.add_command(explain)
 main.add_command(export)
 
 

@@ -14,6 +14,9 @@ from typing import Any
 
 import click
 
+LONG = 500
+"""Denoiser evaluations from which on the cost is said beforehand."""
+
 
 def show(result: str | dict[str, Any]) -> None:
     """A table, or a document as JSON, on stdout."""

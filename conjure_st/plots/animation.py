@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from conjure_st.frames import Frames
 from conjure_st.plots.captions import quoted
 from conjure_st.plots.morph import Cells, cells
 from conjure_st.plots.style import FIRST, SECOND, font_file
 
 if TYPE_CHECKING:
     from conjure_st.explain import Explanation
+    from conjure_st.frames import Frames
 
 FRAMES = 60
 """Steps shown, at most: who watches has no more patience, and a file no more room."""

@@ -12,13 +12,13 @@ import numpy as np
 
 from conjure_st.plots.captions import measured
 from conjure_st.plots.style import FIRST, SECOND, axis_or_new, figure, styled
-from conjure_st.process import Weighting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
     from conjure_st.explain import Explanation
+    from conjure_st.process import Weighting
 
 HEIGHT = 1.75
 """Inches of the small multiples at a page's width."""

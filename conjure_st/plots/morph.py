@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from conjure_st.frames import Frames
 from conjure_st.plots.captions import quoted
 from conjure_st.plots.style import FIRST, PAGE, SECOND, axis_or_new, styled
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from conjure_st.explain import Explanation
+    from conjure_st.frames import Frames
 
 MARKED = 3
 """Cells that are framed: those of the largest shares."""

@@ -1,0 +1,141 @@
+"""conjure-st explain: why two texts score as they do: numbers, a figure, a film, a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from conjure_st.options import load, options_without
+from conjure_st.table import score_table, table
+from conjure_st.terminal import LONG, sentences, show
+
+if TYPE_CHECKING:
+    from conjure_st.cross_encoder import ConjureCrossEncoder
+    from conjure_st.explain import Explanation
+
+_EXAMPLES = "\n".join(
+    (
+        "\b",
+        "Examples:",
+        '  conjure-st explain "a red car" "a blue car"',
+        '  conjure-st explain "a red car" "a blue car" --guidance 2 -o cars.png',
+        '  conjure-st explain "snow leopard" "bengal tiger" -o cats.gif -o cats.html --sample 2',
+        '  conjure-st explain "a cat" "a kitten" --weighting girsanov --json',
+    )
+)
+
+
+def _text(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # bytes that are no UTF-8 arrive as lone surrogates
+        raise click.BadParameter("it is not UTF-8 text.") from error
+    return value
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("text1", callback=_text)
+@click.argument("text2", callback=_text)
+@click.option(
+    "-o",
+    "--out",
+    "outs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw it: a figure (.png, .pdf, .svg), an animation (.gif) or a page (.html); may be "
+    "repeated.",
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Number of the sample whose pictures are drawn.",
+)
+@options_without("tolerance")
+def explain(
+    text1: str,
+    text2: str,
+    outs: tuple[Path, ...],
+    sample: int,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Why do two texts score as they do?
+
+    Prints the scores and what each step adds to the divergence, or draws them: what either text
+    makes the model see along both texts' trajectories, when the two part, and where in the
+    picture. It costs what scoring the pair would; a pair that was scored before costs up to 2 S T
+    evaluations more (S samples, T steps), once.
+    """
+    with sentences(quiet):
+        _check_outs(outs)
+        model = load(quiet, settings)
+        samples = model.process.samples
+        if sample >= samples:
+            raise click.BadParameter(
+                f"there are the samples 0 to {samples - 1}.", param_hint="'--sample'"
+            )
+        found = _explained(model, text1, text2, quiet)
+        for out in outs:
+            found.save(out, sample=sample)
+        document = {
+            **found.to_dict(),
+            "measure": model.module.similarity,
+            "files": [str(out) for out in outs],
+        }
+        if as_json:
+            show(document)
+        elif outs:
+            show("\n".join(f"Wrote {out}." for out in outs))
+        else:
+            show(f"{score_table(document)}\n\n{_steps_table(document)}")
+
+
+def _check_outs(outs: tuple[Path, ...]) -> None:
+    """What would be lost after the evaluations, said before them."""
+    from conjure_st.plots.explanation import WRITERS
+    from conjure_st.plots.style import font_file
+    from conjure_st.whole_file import check_place
+
+    for out in outs:
+        try:
+            check_place(out, WRITERS)
+        except (ValueError, OSError) as error:
+            raise click.BadParameter(str(error), param_hint="'--out'") from error
+        font_file()  # is there a matplotlib?
+
+
+def _explained(model: ConjureCrossEncoder, text1: str, text2: str, quiet: bool) -> Explanation:
+    from conjure_st.fields import cost
+
+    [pair] = model.read([(text1, text2)])
+    nfe = cost(model.scorer, pair)
+    if nfe >= LONG and not quiet:
+        click.echo(f"1 pair: {nfe:,} denoiser evaluations (NFE)", err=True)
+    return model.explain(text1, text2, show_progress_bar=not quiet)
+
+
+def _steps_table(document: dict[str, Any]) -> str:
+    """What each step adds, under the process's weighting."""
+    from conjure_st.plots.captions import measured
+
+    own = document["curves"][0]
+    total = sum(own["forward"]) + sum(own["backward"])
+    rows = [("step", "timestep", "forward KL", "", "backward KL", "", "of Jeffreys")]
+    for k, step in enumerate(own["steps"]):
+        cells = [str(step), f"{own['timesteps'][k]:.4g}"]
+        for name in ("forward", "backward"):
+            error = own[f"{name}_error"][k]
+            cells += [measured(own[name][k]), "" if error is None else f"± {error:.2g}"]
+        part = (own["forward"][k] + own["backward"][k]) / total if total else 0.0
+        rows.append((*cells, f"{part:.1%}"))  # type: ignore[arg-type]
+    return table(rows, align=">>><><>")
+
+
+__all__ = ["explain"]
