@@ -34,6 +34,7 @@ class Alterations:
         strength: [S, P], J of a text and its alteration, ||u||² or ||v||².
         drop: [S, P], J(1, 2) less J with one of them altered.
         joint: [S, N, M], J(1, 2) less J with both altered.
+        own_strength: [S, P], the same squares along the text's own trajectories alone.
         overlap: [S, N, M], ⟨u, v⟩ with u along text 1's trajectories and v along text 2's.
         similarity: c of the pair.
         similarity_change: [P], c with one of them altered, less c.
@@ -44,6 +45,7 @@ class Alterations:
     strength: Tensor
     drop: Tensor
     joint: Tensor
+    own_strength: Tensor
     overlap: Tensor
     similarity: float
     similarity_change: Tensor
@@ -64,6 +66,7 @@ def alterations(explanation: Explanation, altered1: Tensor, altered2: Tensor) ->
     silent = found.unconditional if explanation.scorer.normalise else None
     scale = _scale(explanation)
     grams = torch.zeros(samples, 1 + n + m, 1 + n + m, dtype=torch.float64)
+    own_strength = torch.zeros(samples, n + m, dtype=torch.float64)
     overlap = torch.zeros(samples, n, m, dtype=torch.float64)
     norms = torch.zeros(3, samples, 1 + n + m, dtype=torch.float64)
     for s in range(samples):
@@ -82,6 +85,7 @@ def alterations(explanation: Explanation, altered1: Tensor, altered2: Tensor) ->
                 seconds = torch.cat([second, second.expand(n, -1), two]) - nothing
                 pairs = ((firsts, firsts), (seconds, seconds), (firsts, seconds))
                 norms[:, s] += torch.stack([(a * b).sum(1) for a, b in pairs])
+        own_strength[s] = torch.cat(own).square().sum(1)
         overlap[s] = own[0] @ own[1].T
     toward = 2 * grams[:, 0, 1:]
     strength = grams.diagonal(dim1=1, dim2=2)[:, 1:]
@@ -95,6 +99,7 @@ def alterations(explanation: Explanation, altered1: Tensor, altered2: Tensor) ->
         strength=strength,
         drop=drop,
         joint=drop[:, :n, None] + drop[:, None, n:] + crossed,
+        own_strength=own_strength,
         overlap=overlap,
         similarity=float(c[0]),
         similarity_change=c[1:] - c[0],

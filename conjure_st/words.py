@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 MANY = 40
 """Words of one text above which it is said beforehand what leaving each out costs."""
 
+COMPARABLE = 0.05
+"""Of two matched words the weaker adds at least this share of what the stronger adds: an article is
+no counterpart of a noun."""
+
 _UNITS: dict[Weighting, str] = {
     "girsanov": "nats",
     "uniform": "mean squared ε",
@@ -94,8 +98,9 @@ class WordAttribution:
         joint: [N, M] float64, J(1, 2) - J(1 without i, 2 without j): the divergence that goes when
             a word of each text is left out.
         overlap: [N, M] float64, ⟨what i adds, what j adds⟩, each along its own text's trajectories.
-        matches: words of text 1 with words of text 2, by the largest sum of overlaps, no word
-            twice; in the order of text 1. Words that have no counterpart are in none.
+        matches: words of text 1 with words of text 2, by the largest sum of overlaps above 0, no
+            word twice and no strong word with a weak one; in the order of text 1. A word without a
+            counterpart is in none.
         jeffreys: J(1, 2), the divergence of the pair.
         similarity: c of the pair; NaN if the model does not ask for it.
         unit: of all of these but c: "nats", "mean squared ε" or "mean squared score".
@@ -197,8 +202,8 @@ def words(
 
     Args:
         explanation: of the pair.
-        phrases1: parts of text 1 to leave out instead of its words, such as ["red car"]; [] asks
-            for none. One that occurs twice means its first place; list it again for the next.
+        phrases1: parts of text 1 to leave out instead of its words, such as ["red car"]; [] is
+            none of it. `conjure_st.units.units` says more.
         phrases2: the same of text 2.
         show_progress_bar: count denoiser evaluations.
 
@@ -210,8 +215,7 @@ def words(
     parts = units(pair[0], phrases1), units(pair[1], phrases2)
     left = [unit.without for of_text in parts for unit in of_text]
     before, total = scorer.nfe, fields.cost(scorer, pair, left)
-    longest = max(map(len, parts))
-    if longest > MANY and total:
+    if (longest := max(map(len, parts))) > MANY and total:
         warnings.warn(
             f"A text has {longest} words: leaving each out takes {total} denoiser evaluations. "
             "Pass phrases to ask for fewer.",
@@ -253,10 +257,13 @@ def _left_out(explanation: Explanation, parts: _Parts, bar: tqdm[None] | None) -
 
 
 def _matched(found: Alterations) -> list[tuple[int, int]]:
-    """Units of both texts with the largest sum of overlaps; a pair that has none is none."""
-    overlap = found.overlap.mean(0).numpy()
-    rows, columns = linear_sum_assignment(np.maximum(overlap, 0), maximize=True)
-    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if overlap[i, j] > 0]
+    """Comparable units of both texts, by the largest sum of overlaps above 0."""
+    overlap, strength = found.overlap.mean(0).numpy(), found.own_strength.mean(0).numpy()
+    first, second = strength[: len(overlap), None], strength[None, len(overlap) :]
+    comparable = np.minimum(first, second) > COMPARABLE * np.maximum(first, second)
+    gain = np.where(comparable, overlap, 0.0).clip(0)
+    rows, columns = linear_sum_assignment(gain, maximize=True)
+    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if gain[i, j] > 0]
 
 
 def _swapped(
