@@ -3,7 +3,7 @@
 python examples/app.py
 python examples/app.py --model stable-diffusion-v1-5/stable-diffusion-v1-5 --device cuda
 
-It needs the extras `app` and `plots`, the files app_*.py beside it, and no network with the
+It needs the extras `app` and `plots`, the folder app_parts beside it, and no network with the
 embedded model. Whoever opens the page on this machine may name any model. Under another --host, or
 with --only-this-model (for a page behind a proxy), visitors may not: a name can download gigabytes
 and open folders. There is no password.
@@ -17,8 +17,9 @@ import sys
 from typing import Any
 
 import gradio as gr
-from app_answers import Answers
-from app_tabs import two_texts
+from app_parts.answers import Answers
+from app_parts.many import many_texts
+from app_parts.pair import two_texts
 
 from conjure_st.process import WEIGHTINGS
 from conjure_st.terminal import hush
@@ -35,7 +36,7 @@ THEME = gr.themes.Base(
     primary_hue="blue",
     font=["system-ui", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
-)
+).set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
 CSS = """
 .scores .score { font-size: 2.5rem; font-weight: 600; line-height: 1.2; }
 .ask { align-self: start; }
@@ -58,6 +59,8 @@ def build(answers: Answers) -> gr.Blocks:
             settings = _controls(answers)
         with gr.Tab("Two texts"):
             two_texts(answers, settings)
+        with gr.Tab("Many texts"):
+            many_texts(answers, settings)
     return page.queue(max_size=64)
 
 

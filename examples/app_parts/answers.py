@@ -12,7 +12,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
+
+from app_parts.settings import Settings
 
 from conjure_st import ConjureCrossEncoder, GenerativeProcess
 from conjure_st.cache import TrajectoryCache
@@ -22,6 +24,8 @@ from conjure_st.explain import Explanation
 from conjure_st.fields import cost as explanation_cost
 from conjure_st.landscape import Landscape, landscape, landscape_cost
 from conjure_st.text_module import saved_model_type
+from conjure_st.words import WordAttribution
+from conjure_st.words import cost as words_cost
 
 MOST_TEXTS = 200
 MOST_CHARACTERS = 10_000
@@ -34,59 +38,6 @@ KEPT = 4
 """Embedded models that stay loaded, each under other settings. Another model stays alone."""
 
 Result = TypeVar("Result")
-
-
-class Settings(NamedTuple):
-    """What the controls say.
-
-    Attributes:
-        model: a name, a folder or a file.
-        own: take the settings that a saved folder brings; the rest of these is not looked at.
-        steps, samples, guidance, seed, weighting: fields of `GenerativeProcess`.
-        compared: numbers of the steps to compare, with commas; blank is all.
-    """
-
-    model: str
-    own: bool
-    steps: int
-    samples: int
-    guidance: float
-    seed: int
-    weighting: Any
-    compared: str
-
-    @classmethod
-    def of(cls, model: str, process: GenerativeProcess) -> Settings:
-        """The controls' places for a process."""
-        compared = ", ".join(map(str, process.compared_steps or ()))
-        p = process
-        return cls(
-            model, False, p.steps, p.samples, p.guidance_scale, p.seed, p.weighting, compared
-        )
-
-    def process(self) -> GenerativeProcess | None:
-        """The process that is meant; None is the model's own.
-
-        Raises:
-            ValueError, TypeError: there is no such process.
-        """
-        if self.own:
-            return None
-        try:
-            compared = tuple(int(k) for k in self.compared.replace(",", " ").split())
-        except ValueError as error:
-            raise ValueError(
-                f"The steps compared are {self.compared!r}. Write their numbers with commas "
-                "between them, such as 1, 4, or nothing for all of them."
-            ) from error
-        return GenerativeProcess(
-            steps=self.steps,
-            samples=self.samples,
-            guidance_scale=self.guidance,
-            seed=self.seed,
-            weighting=self.weighting,
-            compared_steps=compared or None,
-        )
 
 
 class Answers:
@@ -170,6 +121,32 @@ class Answers:
             with self._timed(settings.model, model):
                 explanation = model.explain(*pair, show_progress_bar=True)
             result = finish(explanation)
+        return result, said
+
+    def price_of_words(self, settings: Settings, first: str, second: str) -> int:
+        """Denoiser evaluations that `words` takes now, at most, of a pair that was explained.
+
+        Raises:
+            ValueError: it takes too many; and as `load`.
+        """
+        with self._lock, _heard():
+            explanation = self._model(settings).explain(first.strip(), second.strip())
+            return self._allowed(words_cost(explanation).nfe)
+
+    def words(
+        self,
+        settings: Settings,
+        first: str,
+        second: str,
+        finish: Callable[[WordAttribution], Result],
+    ) -> tuple[Result, list[str]]:
+        """Which words set two texts apart; otherwise as `explain`."""
+        with self._lock, _heard() as said:
+            model = self._model(settings)
+            with self._timed(settings.model, model):
+                explanation = model.explain(first.strip(), second.strip())
+                found = explanation.words(show_progress_bar=True)
+            result = finish(found)
         return result, said
 
     def price_of_list(self, settings: Settings, texts: Sequence[str], exact: bool) -> int:
@@ -261,6 +238,10 @@ def lines(text: str) -> list[str]:
 
 def _checked(name: str, text: str) -> str:
     text = text.strip()
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise ValueError(f"{name} is not UTF-8 text.") from error
     if not text:
         raise ValueError(f"{name} is empty. Write what you want to compare.")
     if len(text) > MOST_CHARACTERS:
