@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.cluster.hierarchy import dendrogram, fcluster
+from scipy.cluster.hierarchy import dendrogram
 
 from conjure_st.landscape import Landscape
 from conjure_st.plots.captions import quoted
 from conjure_st.plots.style import FIRST, MAP, SECOND, axis_or_new, styled
+from conjure_st.table import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NAMED = 64
-"""Texts that all have a label; of more, groups of neighbours have one."""
+"""Texts that all have a label; of more, each few neighbours share one."""
 
 COUNTED = 12
 """Texts whose numbers are written into the cells."""
@@ -36,8 +35,7 @@ def matrix(landscape: Landscape, *, axis: Axes | None = None) -> Axes:
     """Draw the dissimilarities of many texts, for a page's width.
 
     Rows and columns are in the order of leaves. Each row has its text beside it; where they are
-    more than a page has lines, groups of neighbours have the text in their middle instead and the
-    number of texts that it stands for.
+    more than a page has lines, each few neighbours have the text that is nearest to all of them.
 
     Args:
         landscape: from `conjure_st.landscape.landscape`.
@@ -65,23 +63,16 @@ def matrix(landscape: Landscape, *, axis: Axes | None = None) -> Axes:
             _write_numbers(axis, shown)
         if count > 1:
             _draw_tree(axis, landscape, inch)
-        for place, at, label in _labels(landscape, row):
-            if place != at:
-                right = count + 0.12 * inch
-                axis.plot([count, right], [place, at], color="0.6", linewidth=0.4)
+        for at, label in _labels(landscape):
             axis.text(count + 0.16 * inch, at, label, fontsize=7, va="center")
         axis.set_xlim(-_TREE * inch, count + _LABELS * inch)
         axis.set_ylim(count, 0)
         axis.set_axis_off()
         bar = axis.figure.colorbar(
-            image,
-            ax=axis,
-            location="bottom",
-            aspect=40,
-            shrink=0.6,
-            pad=0.02 + 0.25 / (count * row),
+            image, ax=axis, location="bottom", aspect=40, shrink=0.6, pad=0.02
         )
-        bar.set_label(unit(landscape))
+        few = _run(count)
+        bar.set_label(unit(landscape) + (f"\none label for every {few} texts" if few > 1 else ""))
         bar.outline.set_visible(False)  # type: ignore[operator]
     return axis
 
@@ -97,11 +88,12 @@ def unit(landscape: Landscape) -> str:
 
 def _write_numbers(axis: Axes, shown: np.ndarray) -> None:
     middle = shown.max() / 2
+    digits = max(0, 2 - int(np.log10(max(shown.max(), 1.0))))
     for i, j in np.ndindex(*shown.shape):
         if i != j:
             colour = "white" if shown[i, j] < middle else "black"
             axis.text(
-                j + 0.5, i + 0.5, f"{shown[i, j]:.2g}",
+                j + 0.5, i + 0.5, f"{shown[i, j]:.{digits}f}",
                 fontsize=7, ha="center", va="center", color=colour,
             )  # fmt: skip
 
@@ -126,53 +118,34 @@ def _draw_tree(axis: Axes, landscape: Landscape, inch: float) -> None:
         return
     cut = near - landscape.cut * scale
     axis.plot([cut, cut], [0, count], color=SECOND, linestyle="--", linewidth=0.8)
-    below = {"fontsize": 7, "va": "top", "clip_on": False}
-    offset = {"xycoords": "data", "textcoords": "offset points", "annotation_clip": False}
-    for height in (0.0, landscape.cut, highest):
-        axis.annotate(
-            f"{height:.2g}", (near - height * scale, count), (0, -3), ha="center", **below, **offset
-        )
     clusters = int(landscape.clusters().max())
-    axis.annotate(
-        f"average linkage; {clusters} cluster{'s' * (clusters != 1)} at the cut",
-        (near - width, count), (-4, -13), ha="left", **below, **offset,
-    )  # fmt: skip
+    notes = [(near - height * scale, -3, f"{height:.2g}") for height in (0, landscape.cut, highest)]
+    at_cut = f"average linkage; {counted(clusters, 'cluster')} at the cut"
+    for x, points, note in (*notes, (near - width - 0.05 * inch, -13, at_cut)):
+        axis.annotate(
+            note,
+            (x, count),
+            (0, points),
+            textcoords="offset points",
+            annotation_clip=False,
+            fontsize=7,
+            ha="left" if note == at_cut else "center",
+            va="top",
+        )
 
 
-def _labels(landscape: Landscape, row: float) -> list[tuple[float, float, str]]:
-    """Of each label: the place that it is about, its own place, both in rows; the words."""
+def _labels(landscape: Landscape) -> list[tuple[float, str]]:
+    """Of each label the row that it is beside, and its words."""
     texts, order = landscape.texts, landscape.arrangement.order
-    if len(texts) <= NAMED:
-        return [(i + 0.5, i + 0.5, quoted(texts[t], _LETTERS)) for i, t in enumerate(order)]
-    groups = _groups(landscape, int(_TALLEST / _LINE * 0.9))
-    starts = np.cumsum([0, *map(len, groups)])
-    middles = [(a + b) / 2 for a, b in pairwise(starts)]
-    places = _spread(middles, _LINE / row, len(texts))
+    size = _run(len(texts))
     labels = []
-    for group, middle, place in zip(groups, middles, places, strict=True):
-        inside = landscape.dissimilarity[np.ix_(group, group)].sum(1)
-        more = f" +{len(group) - 1}" if len(group) > 1 else ""
-        label = quoted(texts[group[int(inside.argmin())]], _LETTERS - len(more)) + more
-        labels.append((middle, place, label))
+    for start in range(0, len(order), size):
+        run = order[start : start + size]
+        inside = landscape.dissimilarity[np.ix_(run, run)].sum(1)
+        labels.append((start + len(run) / 2, quoted(texts[run[int(inside.argmin())]], _LETTERS)))
     return labels
 
 
-def _groups(landscape: Landscape, most: int) -> list[list[int]]:
-    """Clusters of the dendrogram, so many at most, in the order of leaves."""
-    found = fcluster(landscape.arrangement.linkage, most, criterion="maxclust")
-    groups: dict[int, list[int]] = {}
-    for i in landscape.arrangement.order:
-        groups.setdefault(int(found[i]), []).append(i)
-    return list(groups.values())
-
-
-def _spread(wanted: Sequence[float], gap: float, end: float) -> list[float]:
-    """Ascending places near the wanted ones, no two closer than gap, none near or past the end."""
-    places: list[float] = []
-    for want in wanted:
-        places.append(max(want, places[-1] + gap if places else gap / 2))
-    limit = end - gap / 2
-    for i in reversed(range(len(places))):
-        places[i] = min(places[i], limit)
-        limit = places[i] - gap
-    return places
+def _run(count: int) -> int:
+    """Neighbouring texts that have one label."""
+    return 1 if count <= NAMED else -(-count // NAMED)

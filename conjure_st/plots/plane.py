@@ -10,6 +10,7 @@ from scipy.spatial.distance import pdist, squareform
 from conjure_st.evoked import Evoked
 from conjure_st.landscape import Landscape
 from conjure_st.plots.captions import quoted
+from conjure_st.plots.frame import draw_frame
 from conjure_st.plots.style import PAGE, axis_or_new, styled
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def plane(
     below = 2 * _LINE + 0.03 if named else 0.0
     side, scale = _sizes(places, below)
     half = side / scale / 2
-    low, high = places.min(0) - half, places.max(0) + half
+    edge = half + 0.02 / scale
+    low, high = places.min(0) - edge, places.max(0) + edge
     low[1] -= below / scale
     # A map of few texts is less wide than the page, and stays in its middle.
     spare = max(0.0, (PAGE - 0.2) / scale - (high - low)[0]) / 2
@@ -64,11 +66,7 @@ def plane(
             x, y = places[i]
             extent = (x - half, x + half, y - half, y + half)
             axis.imshow(evoked.pictures[i][sample], extent=extent, zorder=2 + rank)
-            axis.plot(
-                [x - half, x + half, x + half, x - half, x - half],
-                [y - half, y - half, y + half, y + half, y - half],
-                color="0.25", linewidth=0.5, zorder=2 + rank,
-            )  # fmt: skip
+            draw_frame(axis, extent, 2 + rank)
             if named:
                 axis.text(
                     x, y - half - 0.03 / scale,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from conjure_st.evoked import Evoked
 from conjure_st.plots.captions import quoted
+from conjure_st.plots.frame import draw_frame
 from conjure_st.plots.style import PAGE, axis_or_new, styled
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def sheet(evoked: Evoked, *, axis: Axes | None = None) -> Axes:
                 # The y axis points down, as a page is read.
                 extent = (left, left + made.side, place.top + made.side, place.top)
                 axis.imshow(picture, extent=extent)
+                draw_frame(axis, extent)
             axis.text(
                 place.label_left,
                 place.label_top,
