@@ -110,10 +110,10 @@ def alterations(explanation: Explanation, altered1: Tensor, altered2: Tensor) ->
 def mean_and_error(values: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Over samples, the first dimension. The error of one sample is NaN."""
     samples = len(values)
-    mean = values.mean(0)
+    found = values.numpy()
     if samples == 1:
-        return mean.numpy(), torch.full_like(mean, math.nan).numpy()
-    return mean.numpy(), (values.std(0) / math.sqrt(samples)).numpy()
+        return found[0], np.full_like(found[0], math.nan)
+    return found.mean(0), found.std(0, ddof=1) / math.sqrt(samples)
 
 
 def _scale(explanation: Explanation) -> Tensor:
