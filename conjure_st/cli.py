@@ -17,6 +17,8 @@ from conjure_st.cli_direction import direction
 from conjure_st.cli_eval import evaluate
 from conjure_st.cli_explain import explain
 from conjure_st.cli_export import export
+from conjure_st.cli_lines import numbered_texts
+from conjure_st.cli_matrix import matrix
 from conjure_st.options import load, options
 from conjure_st.table import counted, models_table, ranking_table, score_table
 from conjure_st.terminal import LONG, hush, sentences, show
@@ -40,6 +42,7 @@ _NOTES = "\n\n".join(
             "conjure-st models",
             'conjure-st direction "a dog" "an animal"',
             'conjure-st explain "a red car" "a blue car" -o cars.png',
+            "conjure-st matrix captions.txt -o matrix.png --map map.png",
             "conjure-st eval pairs.tsv --out table.md",
             "conjure-st export imagery",
             "conjure-st cache info",
@@ -150,7 +153,7 @@ def rank(
     with sentences(quiet):
         if race and top_k is None:
             raise click.UsageError("--race looks for the best --top-k documents. Pass --top-k.")
-        documents = _documents(file)
+        documents = numbered_texts(file)
         model = load(quiet, settings)
         if race and top_k is not None:
             texts = [text for _, text in documents]
@@ -203,29 +206,7 @@ main.add_command(direction)
 main.add_command(evaluate)
 main.add_command(explain)
 main.add_command(export)
-
-
-def _documents(file: BinaryIO) -> list[tuple[int, str]]:
-    """Line numbers and texts of the lines that are not blank."""
-    name = getattr(file, "name", "standard input")
-    data = file.read()
-    try:
-        content = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise click.BadParameter(
-            f"{name} is not UTF-8 text (line {line}).", param_hint="'FILE'"
-        ) from error
-    if "\0" in content:
-        raise click.BadParameter(f"{name} is a binary file.", param_hint="'FILE'")
-    # Not str.splitlines, which also cuts at characters that a caption may hold.
-    lines = content.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    documents = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
-    if not documents:
-        raise click.BadParameter(
-            f"{name} has no documents: put one on each line.", param_hint="'FILE'"
-        )
-    return documents
+main.add_command(matrix)
 
 
 def _divergences(

@@ -1,0 +1,254 @@
+"""conjure-st matrix: many texts at once, as numbers, clusters, a matrix and a map of pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from conjure_st.cli_lines import numbered_texts
+from conjure_st.options import load, options_without
+from conjure_st.table import counted
+from conjure_st.terminal import LONG, sentences, show
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from conjure_st.cross_encoder import ConjureCrossEncoder
+    from conjure_st.evoked import Evoked
+    from conjure_st.landscape import Landscape
+
+PICTURES = (".png", ".pdf", ".svg")
+
+NUMBERS = (".csv", ".json")
+
+SIDE = 256
+"""Pixels of an evoked picture, more than a page shows of it."""
+
+_EXAMPLES = "\n".join(
+    (
+        "\b",
+        "Examples:",
+        "  conjure-st matrix captions.txt",
+        "  conjure-st matrix captions.txt -o matrix.png --map map.png --sheet sheet.pdf",
+        "  conjure-st matrix captions.txt -o matrix.csv -o everything.json",
+        "  conjure-st matrix few.txt --exact --preset fast -o matrix.svg",
+        "  cat captions.txt | conjure-st matrix - --measure jeffreys --json",
+    )
+)
+
+
+def _figure_option(name: str, help: str) -> Any:
+    return click.option(
+        name, f"{name.removeprefix('--')}_out", type=click.Path(path_type=Path), metavar="FIG",
+        help=help,
+    )  # fmt: skip
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "-o", "--out", "outs", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+    help="The matrix with its dendrogram as a figure (.png, .pdf, .svg), the matrix as .csv, or "
+    "all numbers as .json; may be repeated.",
+)  # fmt: skip
+@_figure_option("--map", "Figure of a map, whose points are the pictures that the texts evoke.")
+@_figure_option("--sheet", "Figure of a contact sheet: pictures of each text, sample by sample.")
+@click.option(
+    "--pictures", type=click.IntRange(min=1), metavar="N", show_default="the process's samples",
+    help="Of each text on the contact sheet.",
+)  # fmt: skip
+@click.option(
+    "--exact", is_flag=True, help="Compare each pair along its own trajectories, which costs a "
+    "pass for every pair; else all along the same few, and pairs are free.",
+)  # fmt: skip
+@click.option(
+    "--measure", type=click.Choice(["normalised", "jeffreys"]), default="normalised",
+    show_default=True,
+    help="1 - c, which does not grow with how much texts say, or the Jeffreys divergence.",
+)  # fmt: skip
+@click.option(
+    "--anchor", "anchors", multiple=True, metavar="TEXT",
+    help="A text along whose trajectories all are compared; may be repeated. Without any, so many "
+    "of the texts as there are samples, drawn by lot.",
+)  # fmt: skip
+@options_without("tolerance", "similarity")
+def matrix(
+    file: BinaryIO,
+    outs: tuple[Path, ...],
+    map_out: Path | None,
+    sheet_out: Path | None,
+    pictures: int | None,
+    exact: bool,
+    measure: Any,
+    anchors: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """How do many texts lie to one another?
+
+    FILE has one text on each line, in UTF-8; "-" is the standard input. Blank lines are skipped,
+    and of equal texts the first is kept. Prints the texts in the order of a dendrogram (average
+    linkage), with their clusters, or draws them.
+
+    N texts cost N S T evaluations (S samples, T steps), and 2 S T for the anchors. With --exact
+    they cost 2 N S T, and each of the N (N - 1) / 2 pairs 2 S (T - 1). Pictures cost T evaluations
+    each, unless that trajectory is known. What was paid for is kept.
+    """
+    with sentences(quiet):
+        if exact and anchors:
+            raise click.UsageError("--anchor is of what is not --exact. Leave out one of them.")
+        if pictures and sheet_out is None:
+            raise click.UsageError("--pictures is of the contact sheet. Add --sheet FIG.")
+        _check_places(outs, map_out, sheet_out)
+        lines: dict[str, list[int]] = {}
+        for number, text in numbered_texts(file):
+            lines.setdefault(text, []).append(number)
+        model: ConjureCrossEncoder = load(quiet, {**settings, "similarity": None})
+        samples = max(1 if map_out else 0, (pictures or model.process.samples) if sheet_out else 0)
+        how = {"exact": exact, "measure": measure, "anchors": list(anchors) or None}
+        if not quiet:
+            _say_cost(model, list(lines), how, samples)
+        found, evoked = _found(model, list(lines), how, samples, quiet)
+        document = _document(model, found, lines, settings)
+        # Numbers first: they are small, and a figure may not be drawn for want of memory.
+        for out in sorted(outs, key=lambda path: _is(path, PICTURES)):
+            _write(out, found, document)
+        if evoked is not None:
+            _draw_pictures(found, evoked, map_out, sheet_out)
+        if as_json:
+            show(document)
+        elif written := [*outs, *(o for o in (map_out, sheet_out) if o is not None)]:
+            show("\n".join((_ending(found, document), "", *(f"Wrote {path}." for path in written))))
+        else:
+            from conjure_st.landscape_report import as_table
+
+            show(f"{as_table(found)}\n\n{_ending(found, document)}")
+
+
+def _is(path: Path, suffixes: tuple[str, ...]) -> bool:
+    return path.suffix.lower() in suffixes
+
+
+def _check_places(outs: tuple[Path, ...], map_out: Path | None, sheet_out: Path | None) -> None:
+    """What would be lost after the evaluations, said before them."""
+    from conjure_st.plots.style import font_file
+    from conjure_st.whole_file import check_place
+
+    named: list[tuple[str, Path, tuple[str, ...]]] = [
+        ("--out", path, PICTURES + NUMBERS) for path in outs
+    ]
+    named += [("--map", map_out, PICTURES)] if map_out else []
+    named += [("--sheet", sheet_out, PICTURES)] if sheet_out else []
+    for option, path, suffixes in named:
+        try:
+            check_place(path, suffixes)
+        except (ValueError, OSError) as error:
+            raise click.BadParameter(str(error), param_hint=f"'{option}'") from error
+        if _is(path, PICTURES):
+            font_file()  # is there a matplotlib?
+    paths = [path.resolve() for _, path, _ in named]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise click.UsageError(f"{path} is named twice, and one would replace the other.")
+
+
+def _say_cost(
+    model: ConjureCrossEncoder, texts: list[str], how: dict[str, Any], samples: int
+) -> None:
+    from conjure_st.evoked import evoking_cost
+    from conjure_st.landscape import landscape_cost
+
+    nfe = landscape_cost(model, texts, **how)
+    pictures = evoking_cost(model, texts, samples=samples) if samples else 0
+    if nfe + pictures < LONG:
+        return
+    drawn = f", and up to {pictures:,} for {counted(samples * len(texts), 'picture')}"
+    click.echo(
+        f"{counted(len(texts), 'text')}: {nfe:,} denoiser evaluations (NFE)"
+        f"{drawn if samples else ''}",
+        err=True,
+    )
+
+
+def _found(
+    model: ConjureCrossEncoder, texts: list[str], how: dict[str, Any], samples: int, quiet: bool
+) -> tuple[Landscape, Evoked | None]:
+    from conjure_st.evoked import evoke
+    from conjure_st.landscape import landscape
+
+    found = landscape(model, texts, **how, show_progress_bar=not quiet)
+    if not samples:
+        return found, None
+    return found, evoke(model, texts, samples=samples, side=SIDE, show_progress_bar=not quiet)
+
+
+def _document(
+    model: ConjureCrossEncoder,
+    found: Landscape,
+    lines: dict[str, list[int]],
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    from conjure_st.landscape_report import as_dict
+
+    return {
+        **as_dict(found, lines),
+        "nfe": model.scorer.nfe,
+        "model": settings["model"],
+        "identity": model.scorer.denoiser.identity,
+        "process": model.process.to_dict(),
+        "fingerprint": model.process.fingerprint(),
+    }
+
+
+def _ending(found: Landscape, document: dict[str, Any]) -> str:
+    from conjure_st.landscape_report import summary
+
+    return f"{summary(found)}; {document['nfe']:,} NFE"
+
+
+def _draw_pictures(
+    found: Landscape, evoked: Evoked, map_out: Path | None, sheet_out: Path | None
+) -> None:
+    if map_out:
+        from conjure_st.plots.plane import plane
+
+        _draw(map_out, plane(found, evoked))
+    if sheet_out:
+        from conjure_st.plots.sheet import sheet
+
+        _draw(sheet_out, sheet(evoked))
+
+
+def _write(path: Path, found: Landscape, document: dict[str, Any]) -> None:
+    """The matrix in the format that the path's suffix names."""
+    from conjure_st.landscape_report import as_csv
+    from conjure_st.whole_file import write_whole
+
+    if _is(path, PICTURES):
+        from conjure_st.plots.matrix import matrix
+
+        return _draw(path, matrix(found))
+    if path.suffix.lower() == ".csv":
+        content = as_csv(found)
+    else:
+        content = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # A lone surrogate has no bytes of its own.
+    return write_whole(path, content.encode("utf-8", "backslashreplace"))
+
+
+def _draw(path: Path, axis: Axes) -> None:
+    from conjure_st.plots.style import styled
+    from conjure_st.whole_file import write_whole
+
+    content = io.BytesIO()
+    with styled():
+        axis.figure.canvas.print_figure(content, format=path.suffix.lower()[1:])
+    write_whole(path, content.getvalue())
+
+
+__all__ = ["matrix"]
