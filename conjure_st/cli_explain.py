@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from conjure_st.options import load, options_without
-from conjure_st.table import score_table, table
+from conjure_st.table import harmless, score_table, table
 from conjure_st.terminal import LONG, sentences, show
 
 if TYPE_CHECKING:
     from conjure_st.cross_encoder import ConjureCrossEncoder
     from conjure_st.explain import Explanation
+    from conjure_st.words import WordAttribution
 
 _EXAMPLES = "\n".join(
     (
@@ -56,12 +58,20 @@ def _text(context: click.Context, parameter: click.Parameter, value: str) -> str
     metavar="N",
     help="Number of the sample whose pictures are drawn.",
 )
+@click.option(
+    "--words",
+    "by_word",
+    is_flag=True,
+    help="What each word does too, in the figure, the page, the table and the JSON. Costs S (2T-1) "
+    "evaluations for each word and twice for each match of different words, once.",
+)
 @options_without("tolerance")
 def explain(
     text1: str,
     text2: str,
     outs: tuple[Path, ...],
     sample: int,
+    by_word: bool,
     as_json: bool,
     quiet: bool,
     **settings: Any,
@@ -75,6 +85,8 @@ def explain(
     """
     with sentences(quiet):
         _check_outs(outs)
+        if by_word and outs and not as_json and all(map(_is_animation, outs)):
+            raise click.UsageError("--words has no place in an animation. Name a figure or a page.")
         model = load(quiet, settings)
         samples = model.process.samples
         if sample >= samples:
@@ -82,10 +94,13 @@ def explain(
                 f"there are the samples 0 to {samples - 1}.", param_hint="'--sample'"
             )
         found = _explained(model, text1, text2, quiet)
+        words = _words(found, quiet) if by_word else None
         for out in outs:
-            found.save(out, sample=sample)
+            options = {} if words is None or _is_animation(out) else {"words": words}
+            found.save(out, sample=sample, **options)
         document = {
             **found.to_dict(),
+            **({} if words is None else {"words": words.to_dict()}),
             "measure": model.module.similarity,
             "files": [str(out) for out in outs],
         }
@@ -94,7 +109,9 @@ def explain(
         elif outs:
             show("\n".join(f"Wrote {out}." for out in outs))
         else:
-            show(f"{score_table(document)}\n\n{_steps_table(document)}")
+            tables = [score_table(document), _steps_table(document)]
+            tables += [] if words is None else [_words_table(words)]
+            show("\n\n".join(tables))
 
 
 def _check_outs(outs: tuple[Path, ...]) -> None:
@@ -119,6 +136,38 @@ def _explained(model: ConjureCrossEncoder, text1: str, text2: str, quiet: bool) 
     if nfe >= LONG and not quiet:
         click.echo(f"1 pair: {nfe:,} denoiser evaluations (NFE)", err=True)
     return model.explain(text1, text2, show_progress_bar=not quiet)
+
+
+def _is_animation(out: Path) -> bool:
+    return out.suffix.lower() == ".gif"
+
+
+def _words(found: Explanation, quiet: bool) -> WordAttribution:
+    from conjure_st.words import cost
+
+    nfe = cost(found).nfe
+    if nfe >= LONG and not quiet:
+        click.echo(f"words: up to {nfe:,} denoiser evaluations (NFE)", err=True)
+    return found.words(show_progress_bar=not quiet)
+
+
+def _words_table(found: WordAttribution) -> str:
+    """What leaving out each word takes from the divergence, and what it is matched with."""
+    from conjure_st.plots.captions import measured
+
+    sides = (found.first, found.second)
+    against = [dict[int, str](), dict[int, str]()]
+    for match in found.matches:
+        against[0][match.first] = sides[1].units[match.second]
+        against[1][match.second] = sides[0].units[match.first]
+    rows = [("text", "word", "goes without it", "", "against")]
+    for i, side in enumerate(sides):
+        for j, word in enumerate(side.units):
+            error = float(side.drop_error[j])
+            shown = "" if math.isnan(error) else f"± {error:.2g}"
+            value = measured(float(side.drop[j]))
+            rows.append((str(i + 1), harmless(word), value, shown, harmless(against[i].get(j, ""))))
+    return table(rows, align="><>< ")
 
 
 def _steps_table(document: dict[str, Any]) -> str:

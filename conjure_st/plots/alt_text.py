@@ -11,6 +11,7 @@ from conjure_st.plots.morph import COLUMNS, cells
 
 if TYPE_CHECKING:
     from conjure_st.explain import Explanation
+    from conjure_st.words import WordAttribution
 
 _ROWS, _COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
 
@@ -70,6 +71,26 @@ def of_maps(explanation: Explanation) -> str:
     return (
         f"Two maps of {width} by {height} elements, each over its text's picture, of what each "
         f"element adds to the divergence in {unit}: {'; '.join(words)}."
+    )
+
+
+def of_words(found: WordAttribution) -> str:
+    """Of `conjure_st.plots.words.words`."""
+    parts = []
+    for i, side in enumerate((found.first, found.second), 1):
+        bars = [
+            f"{quoted(word, 40)} {measured(float(drop))}"
+            for word, drop in zip(side.units, side.drop, strict=True)
+        ]
+        parts.append(f"text {i}: {', '.join(bars) or 'none'}")
+    matched = [
+        f"{quoted(found.first.units[m.first], 40)} with {quoted(found.second.units[m.second], 40)}"
+        for m in found.matches
+    ]
+    return (
+        "A bar for each word of both texts, what leaving it out takes from the divergence of "
+        f"{measured(found.jeffreys)} in {found.unit}. In {'; in '.join(parts)}. "
+        f"Matched words: {', '.join(matched) or 'none'}."
     )
 
 

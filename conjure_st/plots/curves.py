@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from conjure_st.explain import Explanation
     from conjure_st.process import Weighting
 
-HEIGHT = 1.75
+HEIGHT = 2.0
 """Inches of the small multiples at a page's width."""
 
 TICKS = 4
@@ -62,13 +62,14 @@ def curve(
         )
         _axes(axis, explanation, found.steps, found.timesteps)
         axis.set_ylabel(found.unit, fontsize=7)
+        axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
         note = ""
         if not found.per_step.any():
             axis.set_ylim(-0.05, 1)
-            note = "no difference at any step"
+            note = "\nno difference at any step"
         elif np.isnan(found.errors).all():
-            note = "one sample: no standard error"
-        axis.text(0.02, 0.98, note, transform=axis.transAxes, va="top", fontsize=7)
+            note = "\none sample: no standard errors"
+        axis.set_xlabel(f"step, timestep below{note}", fontsize=7)
     return axis
 
 
@@ -88,7 +89,9 @@ def curves(explanation: Explanation, part: Figure | SubFigure | None = None) -> 
         axes = [whole.add_subplot(1, len(weightings), i + 1) for i in range(len(weightings))]
         for axis, weighting in zip(axes, weightings, strict=True):
             curve(explanation, weighting, axis=axis)
-        axes[0].legend(loc="center left", fontsize=7)
+        # Above them, as there is no corner that a curve cannot be in.
+        lines, labels = axes[0].get_legend_handles_labels()
+        whole.legend(lines, labels, loc="outside upper left", ncols=2, fontsize=7)
     return axes
 
 
@@ -97,5 +100,4 @@ def _axes(axis: Axes, explanation: Explanation, steps: list[int], timesteps: np.
     axis.set_xticks(
         [steps[i] for i in places], [f"{steps[i]}\n{timesteps[i]:.4g}" for i in places], fontsize=7
     )
-    axis.set_xlabel("step, timestep below", fontsize=7)
     axis.tick_params(axis="y", labelsize=7)

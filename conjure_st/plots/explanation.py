@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,13 +14,16 @@ from conjure_st.plots.maps import maps
 from conjure_st.plots.morph import morph, morph_height
 from conjure_st.plots.page import page
 from conjure_st.plots.scores import scores
-from conjure_st.plots.style import figure, styled
+from conjure_st.plots.style import figure, rendered, styled
+from conjure_st.plots.words import words as draw_words
+from conjure_st.plots.words import words_height
 from conjure_st.whole_file import check_place, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from conjure_st.explain import Explanation
+    from conjure_st.words import WordAttribution
 
 Panel = Literal["morph", "curves", "maps"]
 
@@ -60,7 +62,11 @@ def save(explanation: Explanation, path: str | Path, **options: Any) -> Path:
 
 
 def compose(
-    explanation: Explanation, *, sample: int = 0, panels: Sequence[Panel] = PANELS
+    explanation: Explanation,
+    *,
+    sample: int = 0,
+    panels: Sequence[Panel] = PANELS,
+    words: WordAttribution | None = None,
 ) -> Figure:
     """One figure of a page's width: the morph, the curves, the maps and the scores.
 
@@ -68,6 +74,7 @@ def compose(
         explanation: of a pair.
         sample: the one whose pictures are shown.
         panels: which of them, from top to bottom; the scores stand beside the maps.
+        words: what each word does, to draw below them.
 
     Raises:
         ValueError: there is no such sample or panel.
@@ -77,11 +84,13 @@ def compose(
         if panel not in PANELS:
             raise ValueError(f"panel {panel!r} is unknown. Pass some of {', '.join(PANELS)}.")
     heights = [_height(panel, explanation, sample) for panel in panels]
+    if words is not None and (words.first.units or words.second.units):
+        heights.append(words_height(words))
     with styled():
         whole = figure(sum(heights) + 0.3)
         # Each panel is laid out alone, as their labels need different room.
-        parts = whole.subfigures(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
-        for panel, part in zip(panels, parts, strict=True):
+        parts = whole.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+        for panel, part in zip(panels, parts, strict=False):
             if panel == "morph":
                 morph(explanation, sample, axis=part.add_subplot())
             elif panel == "curves":
@@ -90,6 +99,8 @@ def compose(
                 grid = part.add_gridspec(1, 2, width_ratios=(7, 5))
                 maps(explanation, sample, axis=part.add_subplot(grid[0]))
                 scores(explanation, axis=part.add_subplot(grid[1]))
+        if words is not None and len(heights) > len(panels):
+            draw_words(words, axis=parts[-1].add_subplot())
         whole.supxlabel(_origin(explanation, sample), fontsize=7, x=0.01, ha="left")
     return whole
 
@@ -111,11 +122,8 @@ def _origin(explanation: Explanation, sample: int) -> str:
 
 def _picture(suffix: str) -> Callable[..., bytes]:
     def drawn(explanation: Explanation, **options: Any) -> bytes:
-        whole, buffer = compose(explanation, **options), io.BytesIO()
-        first, second = (quoted(text, 60) for text in explanation.texts)
-        with styled():
-            whole.savefig(buffer, format=suffix[1:], metadata={"Title": f"{first} and {second}"})
-        return buffer.getvalue()
+        title = " and ".join(quoted(text, 60) for text in explanation.texts)
+        return rendered(compose(explanation, **options), suffix[1:], title)
 
     return drawn
 

@@ -27,7 +27,7 @@ MARKED = 3
 COLUMNS = 10
 """Steps that a page holds."""
 
-_LABELS, _HEADER, _SHARES, _LARGEST = 1.3, 0.17, 0.17, 0.9
+_LABELS, _HEADER, _SHARES, _LARGEST = 1.3, 0.17, 0.17, 0.7
 """Inches: row labels, a line of a half's header, its line of shares, the side of a picture."""
 
 _GAP = 0.07
@@ -128,7 +128,7 @@ class _Grid(NamedTuple):
         columns = len(drawn.columns)
         side = min(_LARGEST, (PAGE - _LABELS - 0.1) / (columns * (1 + _GAP)))
         first, second = (
-            f"Along trajectory {number}: {quoted(text, 72, lines=3)}"
+            quoted(text, 68, lines=3, before=f"Along trajectory {number}: ")
             for number, text in enumerate(explanation.texts, 1)
         )
         tall, short = (_HEADER * (text.count("\n") + 1) / side + 0.04 for text in (first, second))

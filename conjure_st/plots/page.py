@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -14,12 +13,14 @@ from conjure_st.plots.curves import curves
 from conjure_st.plots.maps import maps
 from conjure_st.plots.morph import morph
 from conjure_st.plots.scores import rows, samples_note
-from conjure_st.plots.style import styled
+from conjure_st.plots.style import rendered
+from conjure_st.plots.words import words as words_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from conjure_st.explain import Explanation
+    from conjure_st.words import WordAttribution
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -33,16 +34,20 @@ table { border-collapse: collapse; font-size: 0.875rem; }
 caption { text-align: left; }
 th, td { padding: 0.2rem 0.8rem; border-bottom: 1px solid #8888; text-align: right; }
 th:first-child, td:first-child, table.words th, table.words td { text-align: left; }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+table.words td { overflow-wrap: anywhere; }
+table.numbers td { font-variant-numeric: tabular-nums; white-space: nowrap; }
 """
 
 
-def page(explanation: Explanation, *, sample: int = 0) -> bytes:
+def page(
+    explanation: Explanation, *, sample: int = 0, words: WordAttribution | None = None
+) -> bytes:
     """An HTML page that needs no other file: its pictures are in it, with their texts for the ear.
 
     Args:
         explanation: of a pair.
         sample: the one whose pictures are shown.
+        words: what each word does, to show as well.
 
     Returns:
         It, in UTF-8.
@@ -83,6 +88,7 @@ def page(explanation: Explanation, *, sample: int = 0) -> bytes:
             f"the pictures of sample {sample}.",
         ),
         _samples(explanation),
+        *([] if words is None else _words(words)),
         "<h2>Settings</h2>",
         _settings(explanation),
     ]
@@ -123,6 +129,28 @@ def _samples(explanation: Explanation) -> str:
     return _table(head, lines, caption="By sample")
 
 
+def _words(found: WordAttribution) -> list[str]:
+    sides = (found.first, found.second)
+    if not any(side.units for side in sides):
+        return []
+    head = ["text", "word", f"divergence that goes without it ({found.unit})"]
+    lines = [
+        [str(i), word, measured(float(drop), float(error))]
+        for i, side in enumerate(sides, 1)
+        for word, drop, error in zip(side.units, side.drop, side.drop_error, strict=True)
+    ]
+    return [
+        "<h2>Which words</h2>",
+        _figure(
+            words_figure(found),
+            alt_text.of_words(found),
+            "The divergence that goes when a word is left out, in per cent. Lines join words that "
+            "stand against one another.",
+        ),
+        _table(head, lines, "words", caption="By word"),
+    ]
+
+
 def _settings(explanation: Explanation) -> str:
     settings = {
         "model": explanation.model or "given as an object",
@@ -134,11 +162,9 @@ def _settings(explanation: Explanation) -> str:
 
 def _figure(axis: Axes, seen: str, caption: str) -> str:
     """An axis's figure with the text that stands for it."""
-    whole, buffer = axis.get_figure(root=True), io.BytesIO()
+    whole = axis.get_figure(root=True)
     assert whole is not None
-    with styled():
-        whole.savefig(buffer, format="png")
-    data = base64.b64encode(buffer.getvalue()).decode()
+    data = base64.b64encode(rendered(whole, "png")).decode()
     return (
         f'<figure>\n<img alt="{_text(seen)}" src="data:image/png;base64,{data}">\n'
         f"<figcaption>{_text(caption)}</figcaption>\n</figure>"

@@ -5,8 +5,11 @@ matplotlib is imported here and in no other file.
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,8 +32,14 @@ DPI = 200
 
 _FONT = "DejaVu Sans"
 
+_OTHER_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "PingFang SC", "Hiragino Sans",
+    "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "WenQuanYi Zen Hei",
+    "Noto Sans Devanagari", "Noto Sans Thai", "Noto Emoji",
+)  # fmt: skip
+"""Where they are installed: for characters that the first has not."""
+
 _SETTINGS = {
-    "font.family": _FONT,
     "font.size": 8,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
@@ -50,7 +59,7 @@ def styled() -> Iterator[None]:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    with _matplotlib().rc_context(_SETTINGS):
+    with _matplotlib().rc_context({**_SETTINGS, "font.family": _families()}):
         yield
 
 
@@ -64,6 +73,31 @@ def figure(height: float, width: float = PAGE) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def rendered(whole: Figure, kind: str, title: str = "") -> bytes:
+    """A figure as a file's content.
+
+    Args:
+        whole: the figure.
+        kind: of file: "png", "pdf" or "svg".
+        title: noted in the file.
+    """
+    content = io.BytesIO()
+    with styled(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        whole.savefig(content, format=kind, metadata={"Title": title} if title else None)
+    lacking = [w for w in caught if "missing from font" in str(w.message)]
+    for other in caught:
+        if other not in lacking:
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    if lacking:
+        warnings.warn(
+            f"{len(lacking)} characters of the texts are drawn as boxes: no installed font that "
+            f"figures are set in ({', '.join(_families())}) has them. Noto Sans CJK has most.",
+            stacklevel=2,
+        )
+    return content.getvalue()
 
 
 def font_file() -> str:
@@ -81,6 +115,15 @@ def font_file() -> str:
 def axis_or_new(axis: Axes | None, height: float, width: float = PAGE) -> Axes:
     """The axis that was passed, or that of a new figure of this size in inches."""
     return figure(height, width).add_subplot() if axis is None else axis
+
+
+@cache
+def _families() -> list[str]:
+    _matplotlib()
+    from matplotlib.font_manager import fontManager
+
+    installed = set(fontManager.get_font_names())
+    return [_FONT, *(name for name in _OTHER_FONTS if name in installed)]
 
 
 def _matplotlib() -> Any:
