@@ -151,15 +151,16 @@ def test_words_that_settle_the_same_thing_match_whatever_they_say() -> None:
         == names  # fmt: skip
 
 
-def plainly(explanation: Explanation, text1: str, text2: str) -> tuple[np.ndarray, np.ndarray]:
+def plainly(explanation: Explanation, text1: str, text2: str) -> tuple[np.ndarray, float]:
     """J [S] by sample and c of two texts at the states of the pair: one state at a time."""
     scorer, pair = explanation.scorer, explanation.texts
     denoiser, process = scorer.denoiser, explanation.process
     w = process.guidance_scale
     by_step = weights(process.weighting, denoiser.schedule)
     count = 1 if process.weighting == "girsanov" else process.steps
-    [one], [two] = denoiser.encode([text1]), denoiser.encode([text2])
     silent = denoiser.unconditional()
+    # A text of no words is the unconditional process, whatever its own encoding would be.
+    one, two = (denoiser.encode([text])[0] if text else silent for text in (text1, text2))
     total, products = np.zeros(process.samples), np.zeros(3)
     for along in pair:
         [own] = denoiser.encode([along])
@@ -177,7 +178,8 @@ def plainly(explanation: Explanation, text1: str, text2: str) -> tuple[np.ndarra
                     products[i] += weight * float((a * b).sum())
                 guided = nothing + w * (of_own - nothing)
                 x = sampler.step(k, guided.float(), x)
-    return total, products[2] / np.sqrt(products[0] * products[1])
+    norm = np.sqrt(products[0] * products[1])
+    return total, float(products[2] / norm) if norm else 0.0
 
 
 def assert_agrees_with_the_plain_loop(explanation: Explanation, found: WordAttribution) -> None:
