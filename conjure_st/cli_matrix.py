@@ -95,9 +95,10 @@ def matrix(
     and of equal texts the first is kept. Prints the texts in the order of a dendrogram (average
     linkage), with their clusters, or draws them.
 
-    N texts cost N S T evaluations (S samples, T steps), and 2 S T for the anchors. With --exact
-    they cost 2 N S T, and each of the N (N - 1) / 2 pairs 2 S (T - 1). Pictures cost T evaluations
-    each, unless that trajectory is known. What was paid for is kept.
+    N texts cost N S T evaluations (S samples, five at least; T steps), and 2 S T for the anchors,
+    the trajectories along which all are compared. With --exact they cost 2 N S T, and each of the
+    N (N - 1) / 2 pairs 2 S (T - 1). Pictures cost T evaluations each, unless that trajectory is
+    known. What was paid for is kept.
     """
     with sentences(quiet):
         if exact and anchors:

@@ -19,7 +19,7 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.manifold import smacof
 from tqdm import tqdm
 
-from conjure_st.anchored import AnchoredProducts, chosen
+from conjure_st.anchored import LEAST, AnchoredProducts, chosen
 from conjure_st.engine import Model, engine, read
 from conjure_st.process import Weighting
 from conjure_st.scorer import TrajectoryScorer
@@ -118,13 +118,13 @@ def landscape(
         model: a ConjureCrossEncoder or a ConjureSentenceTransformer.
         texts: at least one. Of equal ones the first is kept.
         exact: compare each pair along its own trajectories: 2·N·S·T evaluations for the texts and
-            2·S·(T-1) for each of the N (N-1) / 2 pairs. Else all along the same S trajectories, the
-            anchors: N·S·T, and 2·S·T for the anchors themselves.
+            2·S·(T-1) for each of the N (N-1) / 2 pairs. Else all along the same S trajectories,
+            five at least, the anchors: N·S·T, and 2·S·T for the anchors themselves.
         measure: "normalised", 1 - c, does not grow with how much a text says, so that long texts
             are not far from everything; "jeffreys" does, and is the paper's.
         anchors: texts whose trajectories are the anchors, S of all together. None is as many of
-            the texts themselves, drawn by lot; [""] is the unconditional process, as of an
-            embedding.
+            the texts themselves, drawn by lot, which makes those seem somewhat farther from the
+            others; [""] is the unconditional process, as of an embedding.
         show_progress_bar: count denoiser evaluations, once it takes longer than two seconds.
 
     Returns:
@@ -132,9 +132,11 @@ def landscape(
         nothing (`landscape_cost`).
 
     Raises:
-        ValueError: there is no text, something is no string, the measure is unknown, or the
-            model's output is not finite (the text is named).
+        ValueError: there is no text, something is no string, the measure is unknown, anchors
+            are given for what is exact, or the model's output is not finite (the text is named).
     """
+    if exact and anchors is not None:
+        raise ValueError("An exact matrix has no anchors. Leave out exact=True, or anchors.")
     if measure not in get_args(LandscapeMeasure):
         raise ValueError(
             f"measure={measure!r} is unknown. Pass one of {get_args(LandscapeMeasure)}."
@@ -283,7 +285,7 @@ def _products(
 ) -> AnchoredProducts:
     of = engine(model)
     if anchors is None:
-        leading = chosen(different, of.denoiser.process.samples)
+        leading = chosen(different, max(LEAST, of.denoiser.process.samples))
     else:
         leading = list(dict.fromkeys(read(model, anchors)))
     return AnchoredProducts(of.evaluator, of.cache, leading)
