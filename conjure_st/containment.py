@@ -14,7 +14,7 @@ their means are. And if text 2's process is a mixture that has text 1's with sha
 F ≤ log(1/π) in nats, up to what finitely many steps make of it, while B has no bound.
 
 So t compares how *wide* the two processes are where they differ. It says which text contains the
-other only if one of them does; that F is a few nats says that one does.
+other only if one of them does.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def test_a_text_that_contains_another_is_the_more_general() -> None:
     pairs = [(kind, animal) for kind in kinds] + [("dog or cat", animal), ("dog", "dog or cat")]
     for (specific, _), d in zip(pairs, TrajectoryScorer(denoiser).divergences(pairs), strict=True):
         one = containment(d)
-        assert one.score > 0.5 and one.p < 1e-3, specific
+        assert one.score > 0.99 and one.p < 1e-3, specific
         share = 0.25 if (specific, _) in pairs[:4] else 0.5
         assert d.forward < math.log(1 / share) + 3 * d.forward_error
         assert d.backward > 5 * math.log(1 / share)
@@ -223,8 +223,9 @@ def test_pairs_of_one_general_text_stand_or_fall_together() -> None:
 def test_every_kind_counts_alike_whatever_its_size() -> None:
     whole = mean_interval([np.ones(30), np.zeros(3)])
     assert (whole.low, whole.value, whole.high) == (0.5, 0.5, 0.5)
-    units = mean_interval([np.ones(3), np.zeros(2)], [["a", "a", "b"], ["c", "d"]])
-    assert units.value == 0.5
+    units = mean_interval([np.array([1.0, 1, 1, 0]), np.ones(2)], [["a", "a", "a", "b"], "cd"])
+    # Of units of three and one, drawn with replacement: both are the large one, or the small one.
+    assert (units.low, units.value, units.high) == (0.5, 0.875, 1)
     assert mean_interval([np.arange(9.0)], seed=1) == mean_interval([np.arange(9.0)], seed=1)
 
 

@@ -121,6 +121,7 @@ def directions(
         if named:
             labels = [f"{_short(pairs[i][0])}  /  {_short(pairs[i][1])}" for i in order]
             axis.set_yticks(np.arange(len(found)), labels, fontsize=7)
+            axis.set_ylabel("specific text  /  general text")
         else:
             axis.set_yticks([])
             axis.set_ylabel(f"{len(found)} pairs, sorted")
