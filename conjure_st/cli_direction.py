@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from conjure_st.cli_lines import numbered_texts
 from conjure_st.options import load, options_without
 from conjure_st.table import counted, harmless, table
 from conjure_st.terminal import sentences, show
@@ -106,33 +106,20 @@ def _text(value: str) -> str:
 
 def _read(file: BinaryIO) -> list[tuple[int, Pair]]:
     """Line numbers and pairs of a file."""
-    name = getattr(file, "name", "standard input")
-
-    def wrong(what: str) -> click.BadParameter:
-        return click.BadParameter(f"{name}{what}", param_hint="'--pairs'")
-
-    data = file.read()
-    try:
-        content = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise wrong(f" is not UTF-8 text (line {line}).") from error
     found: list[tuple[int, Pair]] = []
-    # Not str.splitlines, which also cuts at characters that a caption may hold.
-    for number, row in enumerate(content.replace("\r\n", "\n").split("\n"), 1):
-        cells = [cell.strip() for cell in row.split("\t")]
-        if not any(cells) or (not found and cells == HEAD):
+    how = "Put the specific text, a tab and the general text on each line."
+    name = getattr(file, "name", "standard input")
+    for number, line in numbered_texts(file):
+        cells = [cell.strip() for cell in line.split("\t")]
+        if not found and cells == HEAD:
             continue
         if len(cells) != 2 or not all(cells):
-            raise wrong(
-                f", line {number}: {harmless(row)!r} is no pair. Put the specific text, a tab and "
-                "the general text on each line."
+            raise click.BadParameter(
+                f"{name}, line {number}: {harmless(line)!r} is no pair. {how}", param_hint="'FILE'"
             )
         found.append((number, (cells[0], cells[1])))
     if not found:
-        raise wrong(
-            " has no pairs. Put the specific text, a tab and the general text on each line."
-        )
+        raise click.BadParameter(f"{name} has no pairs. {how}", param_hint="'FILE'")
     return found
 
 
@@ -268,14 +255,13 @@ def _percent(share: float) -> str:
 
 def _draw(out: Path, pairs: list[Pair], found: list[Containment], several: bool) -> None:
     from conjure_st.plots import containment as plots
-    from conjure_st.plots.style import styled
+    from conjure_st.plots.style import rendered
     from conjure_st.whole_file import write_whole
 
     axis = plots.directions(found, pairs) if several else plots.direction(found[0], pairs[0])
-    content = io.BytesIO()
-    with styled():  # which has the resolution
-        axis.figure.canvas.print_figure(content, format=out.suffix[1:].lower())
-    write_whole(out, content.getvalue())
+    whole = axis.get_figure(root=True)
+    assert whole is not None  # it was made for this axis
+    write_whole(out, rendered(whole, out.suffix[1:].lower()))
 
 
 __all__ = ["direction"]
