@@ -1,11 +1,12 @@
 """All pairs of many texts along a few trajectories: exact inner products, pairs for nothing.
 
 Texts are compared along their own trajectories, each pair along its own two; that takes a pass for
-every pair. Here S trajectories (five at least) of some of the texts stand for those of all: x^a, the anchors.
-With the direction δ_y(x) = o(x, y) - o(x, ∅) in which a text moves the image, ⟨δ_i, δ_j⟩ at every anchor
-state says all about texts i and j that an anchored divergence or similarity does. The directions
-themselves, as many numbers a text as S·T pictures have, are made for some states at a time and
-thrown away: nothing is projected, and memory is bounded. The products are kept.
+every pair. Here S trajectories of some of the texts, five at least, stand for those of all: x^a,
+the anchors. With the direction δ_y(x) = o(x, y) - o(x, ∅) in which a text moves the image,
+⟨δ_i, δ_j⟩ at every anchor state says all about texts i and j that an anchored divergence or
+similarity does. The directions themselves, as many numbers a text as S·T pictures have, are made
+for some states at a time and thrown away: nothing is projected, and memory is bounded. The products
+are kept.
 
 (An embedding must not depend on other texts, so `AnchoredEmbedder` follows the unconditional
 process. Where texts lead, they differ in what they say and not in what they take away.)
@@ -47,9 +48,9 @@ class AnchoredProducts:
         evaluator: of the denoiser.
         cache: of trajectories and products.
         anchors: A texts whose trajectories are the anchors; see `chosen`. There are as many
-            trajectories as the process has samples S, five at least, or the next multiple of A, each
-            of another sample: the first of the first text, the second of the second, and so on
-            around.
+            trajectories as the process has samples S, five at least, or the next multiple of A,
+            each of another sample: the first of the first text, the second of the second, and so
+            on around.
 
     Raises:
         ValueError: the process's weighting or compared steps do not fit its sampler.
