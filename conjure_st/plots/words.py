@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from conjure_st.words import WordAttribution
 
-ROW, FRAME = 0.17, 1.05
+ROW, FRAME = 0.17, 1.1
 """Inches: of one word, and of what is above and below all of them."""
 
-LETTERS = 16
+LETTERS = 15
 """Of a word or phrase that are shown; East Asian ones are twice as wide."""
 
-INNER, LINKS = 0.75, 0.28
+INNER, LINKS = 0.88, 0.36
 """Half the width of words and lines in the middle, and of the lines, in widths of the bars."""
 
 HATCH = "////"
@@ -41,9 +41,9 @@ def words_height(result: WordAttribution) -> float:
 def words(result: WordAttribution, *, axis: Axes | None = None) -> Axes:
     """Draw what each word does, with standard errors, and which words match.
 
-    Bars are shares of the divergence, or amounts if it is 0. A line joins matched words. The number
-    at its left end is the share that goes when one takes the other's place; words that both texts
-    have are joined by a thin dotted line, as that share is 0.
+    Bars are shares of the divergence, or amounts if it is 0. A line joins matched words, thicker
+    where more of the divergence goes when each takes the other's place: the number at its left
+    end. Of a word that both texts have nothing goes, and its line is dotted.
 
     Args:
         result: of `conjure_st.words.words`.
@@ -98,31 +98,43 @@ def words(result: WordAttribution, *, axis: Axes | None = None) -> Axes:
         axis.spines["left"].set_visible(False)
         axis.set_xticks(
             [sign * (zero + tick) for sign in (-1, 1) for tick in ticks],
-            [f"{tick:g}" for _ in sides for tick in ticks],
+            [f"{tick:g}".replace("-", "−") for _ in sides for tick in ticks],
             fontsize=7,
         )
-        total = f"J = {measured(result.jeffreys)}, {result.unit}"
+        of = f"% of J = {measured(result.jeffreys)}, " if result.jeffreys else ""
         axis.set_xlabel(
-            "goes when the word is left out "
-            + (f"(% of {total})" if result.jeffreys else f"({result.unit}; {total})"),
+            f"bars: divergence that goes when the word is left out ({of}{result.unit})\n"
+            "lines: what goes when two words take each other's place; dotted: the same word",
             fontsize=7,
         )
     return axis
 
 
 def _draw_links(axis: Axes, result: WordAttribution, half: float, whole: float) -> None:
-    """A line for each match, the thicker the more of the divergence goes with the swap."""
+    """A line for each match, and what goes with the swap."""
     most = max((abs(match.swap) for match in result.matches), default=0.0)
     for match in result.matches:
         ends = (match.first, match.second)
         if match.swap == 0:
             axis.plot((-half, half), ends, color="0.6", linewidth=0.7, linestyle=":")
             continue
-        amount = match.swap / whole
-        shown = f"{amount:.0f} %" if result.jeffreys else measured(amount)
-        axis.text(-half, match.first, shown, fontsize=7, ha="left", va="center")
+        axis.text(
+            -0.42 * half, match.first, _amount(match.swap / whole, bool(result.jeffreys)),
+            fontsize=7, ha="right", va="center",
+        )  # fmt: skip
         width = 0.5 + 2.0 * abs(match.swap) / most
         axis.plot((-0.35 * half, half), ends, color="0.2", linewidth=width)
+
+
+def _amount(value: float, is_share: bool) -> str:
+    """A swap's number in six characters."""
+    if not is_share:
+        shown = f"{value:.2g}"
+    elif abs(value) < 1000:
+        shown = f"{value:.0f} %"
+    else:
+        shown = f"{value / 100:.0f} J"  # of texts that hardly differ, many times what does
+    return shown.replace("-", "−")
 
 
 def _ticks(axis: Axes, low: float, high: float) -> list[float]:
