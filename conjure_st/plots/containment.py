@@ -19,6 +19,9 @@ HATCH = "////"
 NAMED = 48
 """Pairs whose texts are written beside them; more would overlap."""
 
+TICKS = 20
+"""Steps that have their number written."""
+
 LONGEST = 44
 """Letters of a text that are shown."""
 
@@ -54,8 +57,10 @@ def direction(found: Containment, texts: tuple[str, str], *, axis: Axes | None =
                 error_kw={"capsize": 2, "elinewidth": 0.8, "ecolor": "black"},
                 label=f"{names[i]}: {('KL(1‖2)', 'KL(2‖1)')[i]}",
             )
-        axis.set_xticks(steps)
-        axis.set_xlabel("step (0 is the noisiest)")
+        axis.set_xticks(steps[:: 1 + len(steps) // TICKS])
+        axis.set_xlim(-1, len(steps))
+        axis.margins(y=0.25)  # the legend finds room above the bars
+        axis.set_xlabel("step compared (0 is the noisiest)")
         nats = d.weighting == "girsanov"
         axis.set_ylabel("nats" if nats else f"share of the KL ({d.weighting} weighting)")
         axis.legend(loc="best")
@@ -86,7 +91,7 @@ def directions(
     order = np.argsort(scores, kind="stable")
     named = len(found) <= NAMED
     with styled():
-        axis = axis_or_new(axis, 1.1 + (0.155 * len(found) if named else 5.0))
+        axis = axis_or_new(axis, max(2.2, 1.1 + (0.155 * len(found) if named else 5.0)))
         kinds = (
             ("the order that is known", scores > 0, FIRST, ""),
             ("the opposite", scores < 0, SECOND, HATCH),
