@@ -14,10 +14,10 @@ from conjure_st.scorer import TrajectoryScorer
 from conjure_st.texts import check_text
 
 if TYPE_CHECKING:
-    from conjure_st.cross_encoder import ConjureCrossEncoder
+    from conjure_st.measures import Measures
     from conjure_st.sentence_transformer import ConjureSentenceTransformer
 
-Model: TypeAlias = "ConjureCrossEncoder | ConjureSentenceTransformer"
+Model: TypeAlias = "Measures | ConjureSentenceTransformer"
 
 
 def engine(model: Model) -> TrajectoryScorer | AnchoredEmbedder:

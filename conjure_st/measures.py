@@ -15,7 +15,9 @@ from conjure_st.scorer import Cost, Measure, TrajectoryScorer
 from conjure_st.texts import Pair, check_text
 
 if TYPE_CHECKING:
+    from conjure_st.evoked import Evoked
     from conjure_st.explain import Explanation
+    from conjure_st.landscape import Landscape, LandscapeMeasure
 
 
 class Measures(CrossEncoder):
@@ -121,4 +123,33 @@ class Measures(CrossEncoder):
             None if texts2 is None else [module.read(check_text(text)) for text in texts2],
             measure=measure,
             show_progress_bar=show_progress_bar,
+        )
+
+    def evoke(
+        self, texts: Sequence[str], *, samples: int | None = None, show_progress_bar: bool = False
+    ) -> Evoked:
+        """The pictures that texts evoke: the ends of the very trajectories that are scored.
+
+        Args and errors: as `conjure_st.evoked.evoke`.
+        """
+        from conjure_st.evoked import evoke
+
+        return evoke(self, texts, samples=samples, show_progress_bar=show_progress_bar)
+
+    def landscape(
+        self,
+        texts: Sequence[str],
+        *,
+        exact: bool = False,
+        measure: LandscapeMeasure = "normalised",
+        show_progress_bar: bool = False,
+    ) -> Landscape:
+        """How many texts lie to one another: a matrix, its clusters and a map of it.
+
+        Args and errors: as `conjure_st.landscape.landscape`.
+        """
+        from conjure_st.landscape import landscape
+
+        return landscape(
+            self, texts, exact=exact, measure=measure, show_progress_bar=show_progress_bar
         )
