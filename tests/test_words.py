@@ -222,6 +222,34 @@ def test_agrees_with_a_plain_loop(weighting: Weighting, guidance: float) -> None
     assert_agrees_with_the_plain_loop(explanation, words(explanation))
 
 
+def added(explanation: Explanation, text: str, without: str) -> Tensor:
+    """What a word adds along its own text's trajectories, [S, K, C, H, W], one state at a time."""
+    denoiser, process = explanation.scorer.denoiser, explanation.process
+    [own], [left] = denoiser.encode([text]), denoiser.encode([without])
+    silent, found = denoiser.unconditional(), []
+    for s in range(process.samples):
+        x, sampler = denoiser.initial_noise([s]), denoiser.sampler([s])
+        for k in range(process.steps):
+            at = torch.tensor([k])
+            o, less, nothing = (denoiser.predict(x, at, c) for c in (own, left, silent))
+            found.append((o - less)[0].double())
+            x = sampler.step(k, nothing + process.guidance_scale * (o - nothing), x)
+    return torch.stack(found).unflatten(0, (process.samples, process.steps))
+
+
+def test_overlap_is_of_what_words_add_each_along_its_own_text() -> None:
+    pair = ("red cat", "blue dog")
+    process = GenerativeProcess(steps=3, samples=2, guidance_scale=2.0, weighting="score")
+    explanation = explained(uneven(process, pair), pair)
+    found = words(explanation)
+    step_weights = weights("score", explanation.scorer.denoiser.schedule)[:, None, None, None]
+    for i, one in enumerate(found.first.without):
+        for j, two in enumerate(found.second.without):
+            u, v = added(explanation, pair[0], one), added(explanation, pair[1], two)
+            expected = 2.0**2 * (step_weights * u * v).flatten(1).sum(1).mean() / 3
+            assert found.overlap[i, j] == pytest.approx(float(expected), rel=1e-4, abs=1e-6)
+
+
 @pytest.mark.parametrize("family", ["stable_diffusion", "sdxl"])
 def test_agrees_with_a_plain_loop_on_a_tiny_pipeline_under_guidance(family: str) -> None:
     process = GenerativeProcess(steps=2, samples=2, guidance_scale=3.0)
