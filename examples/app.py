@@ -12,7 +12,6 @@ and open folders. There is no password.
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import sys
 from typing import Any
 
@@ -20,6 +19,7 @@ import gradio as gr
 from app_parts.answers import Answers
 from app_parts.many import many_texts
 from app_parts.pair import two_texts
+from app_parts.settings import is_local
 
 from conjure_st.process import WEIGHTINGS
 from conjure_st.terminal import hush
@@ -39,7 +39,6 @@ THEME = gr.themes.Base(
 ).set(block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300")
 CSS = """
 .scores .score { font-size: 2.5rem; font-weight: 600; line-height: 1.2; }
-.ask { align-self: start; }
 .scores table { border: 0; border-collapse: collapse; }
 .scores tr { border: 0; }
 .scores :is(th, td) {
@@ -108,14 +107,6 @@ def _controls(answers: Answers) -> list[Any]:
         values = list(answers.settings(name)[2:])
         button.click(lambda values=values: values, None, fields, api_visibility="private")
     return [model, own, *fields]
-
-
-def is_local(host: str) -> bool:
-    """Whether a page at this address is open to this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from conjure_st.denoisers.loading import EMBEDDED
 from conjure_st.evoked import Evoked, evoke, evoking_cost
 from conjure_st.explain import Explanation
 from conjure_st.fields import cost as explanation_cost
-from conjure_st.landscape import Landscape, landscape, landscape_cost
+from conjure_st.landscape import Landscape, LandscapeMeasure, landscape, landscape_cost
 from conjure_st.text_module import saved_model_type
 from conjure_st.words import WordAttribution
 from conjure_st.words import cost as words_cost
@@ -149,7 +149,9 @@ class Answers:
             result = finish(found)
         return result, said
 
-    def price_of_list(self, settings: Settings, texts: Sequence[str], exact: bool) -> int:
+    def price_of_list(
+        self, settings: Settings, texts: Sequence[str], exact: bool, measure: LandscapeMeasure
+    ) -> int:
         """Denoiser evaluations that arranging texts takes now; what they evoke included.
 
         Raises:
@@ -157,7 +159,7 @@ class Answers:
         """
         with self._lock, _heard():
             model = self._model(settings)
-            distances = landscape_cost(model, texts, exact=exact)
+            distances = landscape_cost(model, texts, exact=exact, measure=measure)
             return self._allowed(distances + evoking_cost(model, texts, samples=1))
 
     def arrange(
@@ -165,6 +167,7 @@ class Answers:
         settings: Settings,
         texts: Sequence[str],
         exact: bool,
+        measure: LandscapeMeasure,
         finish: Callable[[Landscape, Evoked], Result],
     ) -> tuple[Result, list[str]]:
         """How many texts lie to one another, and what each evokes; otherwise as `explain`."""
@@ -172,7 +175,9 @@ class Answers:
             model = self._model(settings)
             said += _cut(model, {f"Text {i}": text for i, text in enumerate(texts, 1)})
             with self._timed(settings.model, model):
-                found = landscape(model, texts, exact=exact, show_progress_bar=True)
+                found = landscape(
+                    model, texts, exact=exact, measure=measure, show_progress_bar=True
+                )
                 evoked = evoke(model, texts, samples=1, side=SIDE, show_progress_bar=True)
             result = finish(found, evoked)
         return result, said

@@ -6,16 +6,17 @@ import html
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 from app_parts.answers import MOST_TEXTS, Answers, lines
-from app_parts.results import arranged
+from app_parts.results import TABLES, arranged
 from app_parts.settings import Settings
 from app_parts.widgets import (
-    HEIGHT,
     ONE_BY_ONE,
     PROGRESS,
+    ask,
+    downloads,
     figure,
     priced,
     say_price,
@@ -23,6 +24,8 @@ from app_parts.widgets import (
     spent,
     warn,
 )
+
+from conjure_st.landscape import LandscapeMeasure
 
 LISTS = {
     "animals and things": "a cat, a kitten, a dog, a horse, a red car, a blue car, a train, an "
@@ -50,14 +53,19 @@ def many_texts(answers: Answers, settings: list[Any]) -> None:
         max_lines=20,
         placeholder="a cat\na dog\na red car",
     )
-    exact = gr.Checkbox(
-        label="Exactly",
-        info="each pair along its own trajectories, which costs much; "
-        "else all along the same, where pairs are free",
-    )
     with gr.Row():
-        button = gr.Button("Arrange", variant="primary", scale=1, elem_classes="ask")
-        said = gr.Markdown(scale=3, min_height=HEIGHT)
+        exact = gr.Checkbox(
+            label="Exactly",
+            info="each pair along its own trajectories, which costs much; "
+            "else all along the same, where pairs are free",
+        )
+        measure = gr.Radio(
+            list(get_args(LandscapeMeasure)),
+            value="normalised",
+            label="Measure",
+            info="1 - c, which does not grow with how much texts say, or Jeffreys divergence",
+        )
+    button, bar, said = ask("Arrange", variant="primary")
     gr.Examples(
         [[texts.replace(", ", "\n")] for texts in LISTS.values()],
         [text],
@@ -67,17 +75,21 @@ def many_texts(answers: Answers, settings: list[Any]) -> None:
     )
     with gr.Column(visible=False) as result:
         pictures = [figure(name, title) for name, title in FIGURES.items()]
+        files = downloads(TABLES)
 
-    def price(texts: str, exact: bool, *controls: Any) -> str:
+    def price(texts: str, exact: bool, measure: LandscapeMeasure, *controls: Any) -> str:
         with sentences():
             chosen = Settings(*controls)
             if not (texts.strip() and answers.is_loaded(chosen)):
                 return ""
-            return priced(answers, chosen, answers.price_of_list(chosen, lines(texts), exact))
+            return priced(
+                answers, chosen, answers.price_of_list(chosen, lines(texts), exact, measure)
+            )
 
     def arrange(
         texts: str,
         exact: bool,
+        measure: LandscapeMeasure,
         model: str,
         own_settings: bool,
         steps: int,
@@ -97,13 +109,14 @@ def many_texts(answers: Answers, settings: list[Any]) -> None:
             if not answers.is_loaded(chosen):
                 yield {said: f"Loading {html.escape(model)} …", **hidden}
                 warn(answers.load(chosen))
-            evaluations = answers.price_of_list(chosen, many, exact)
+            evaluations = answers.price_of_list(chosen, many, exact, measure)
             yield {said: priced(answers, chosen, evaluations), **hidden}
             with TemporaryDirectory() as folder:
                 (nfe, *values), heard = answers.arrange(
                     chosen,
                     many,
                     exact,
+                    measure,
                     lambda found, evoked: [
                         found.nfe + evoked.nfe,
                         *arranged(found, evoked, Path(folder)),
@@ -111,17 +124,17 @@ def many_texts(answers: Answers, settings: list[Any]) -> None:
                 )
                 warn(heard)
                 yield {
-                    **dict(zip(pictures, values, strict=True)),
+                    **dict(zip((*pictures, *files), values, strict=True)),
                     said: spent(nfe),
                     result: gr.Column(visible=True),
                 }
 
     button.click(
         arrange,
-        [text, exact, *settings],
-        [said, result, *pictures],
+        [text, exact, measure, *settings],
+        [said, result, *pictures, *files],
         api_name="arrange",
-        show_progress_on=said,
+        show_progress_on=bar,
         **ONE_BY_ONE,
     )
-    say_price(price, [text, exact], settings, said)
+    say_price(price, [text, exact, measure], settings, said)

@@ -13,9 +13,9 @@ from app_parts.answers import MOST_CHARACTERS, Answers
 from app_parts.results import FORMATS, explained, word_by_word
 from app_parts.settings import Settings
 from app_parts.widgets import (
-    HEIGHT,
     ONE_BY_ONE,
     PROGRESS,
+    ask,
     downloads,
     figure,
     priced,
@@ -55,12 +55,11 @@ def two_texts(answers: Answers, settings: list[Any]) -> None:
                 max_lines=6,
                 max_length=MOST_CHARACTERS,
                 placeholder=placeholder,
+                min_width=240,
             )
             for number, placeholder in enumerate(PAIRS[0], 1)
         ]
-    with gr.Row():
-        button = gr.Button("Compare", variant="primary", scale=1, elem_classes="ask")
-        said = gr.Markdown(scale=3, min_height=HEIGHT)
+    button, bar, said = ask("Compare", variant="primary")
     gr.Examples(
         PAIRS,
         texts,
@@ -73,9 +72,7 @@ def two_texts(answers: Answers, settings: list[Any]) -> None:
         scores = gr.HTML(elem_classes="scores")
         pictures = [figure(name, title) for name, title in FIGURES.items()]
         files = downloads(FORMATS)
-        with gr.Row():
-            words_button = gr.Button("Which words?", scale=1, elem_classes="ask")
-            words_said = gr.Markdown(WORDS, scale=3, min_height=HEIGHT)
+        words_button, words_bar, words_said = ask("Which words?", WORDS)
         with gr.Column(visible=False) as words_result:
             words_picture = figure("words", "Which words set them apart")
 
@@ -145,7 +142,7 @@ def two_texts(answers: Answers, settings: list[Any]) -> None:
         [*texts, *settings],
         [said, result, scores, *pictures, *files, asked, words_said, words_result],
         api_name="compare",
-        show_progress_on=said,
+        show_progress_on=bar,
         **ONE_BY_ONE,
     )
     words_button.click(
@@ -153,7 +150,7 @@ def two_texts(answers: Answers, settings: list[Any]) -> None:
         asked,
         [words_said, words_picture, words_result],
         api_name="words",
-        show_progress_on=words_said,
+        show_progress_on=words_bar,
         **ONE_BY_ONE,
     )
     say_price(price, texts, settings, said)

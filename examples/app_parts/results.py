@@ -12,6 +12,7 @@ import gradio as gr
 from conjure_st.evoked import Evoked
 from conjure_st.explain import Explanation
 from conjure_st.landscape import Landscape
+from conjure_st.landscape_report import as_csv, as_dict, summary
 from conjure_st.plots import alt_text
 from conjure_st.plots.captions import measured, quoted
 from conjure_st.plots.explanation import compose
@@ -25,6 +26,9 @@ from conjure_st.words import WordAttribution
 
 FORMATS = ("PNG", "GIF", "HTML", "JSON")
 """Files that `explained` gives, in its order."""
+
+TABLES = ("CSV", "JSON")
+"""Files that `arranged` gives."""
 
 
 def explained(explanation: Explanation, folder: Path) -> list[Any]:
@@ -45,7 +49,7 @@ def explained(explanation: Explanation, folder: Path) -> list[Any]:
     ]
     files = [explanation.save(folder / f"conjured.{kind}") for kind in ("png", "gif", "html")]
     numbers = folder / "conjured.json"
-    numbers.write_text(json.dumps(explanation.to_dict(), indent=2) + "\n")
+    _write_json(numbers, explanation.to_dict())
     return [_scores(explanation), *pictures, *files, numbers]
 
 
@@ -69,24 +73,23 @@ def arranged(found: Landscape, evoked: Evoked, folder: Path) -> list[Any]:
     """
     clusters: dict[int, list[str]] = {}
     for i in found.arrangement.order:
-        clusters.setdefault(int(found.clusters()[i]), []).append(found.texts[i])
-    groups = "; ".join(
-        f"{number}: {', '.join(quoted(text, 40) for text in texts)}"
-        for number, texts in clusters.items()
-    )
-    seen = f"Clusters of {len(found.texts)} texts, {groups}."
-    nearest = [
-        f"{quoted(found.texts[i], 40)} to {quoted(found.texts[int(j)], 40)}"
-        for i, j in enumerate(found.nearest())
+        clusters.setdefault(int(found.clusters()[i]), []).append(quoted(found.texts[i], 40))
+    groups = "; ".join(f"{number}: {', '.join(texts)}" for number, texts in clusters.items())
+    about = summary(found).replace("\n", ". ")
+    seen = f"{about}. Clusters, neighbours side by side: {groups}."
+    pictures = [
+        _picture(matrix(found).figure, folder / "matrix.png", f"A matrix, a dendrogram. {seen}"),
+        _picture(plane(found, evoked).figure, folder / "map.png", f"A map of pictures. {seen}"),
     ]
-    return [
-        _picture(matrix(found).figure, folder / "matrix.png", f"Matrix with a dendrogram. {seen}"),
-        _picture(
-            plane(found, evoked).figure,
-            folder / "map.png",
-            f"A map of pictures. Nearest to each: {'; '.join(nearest)}.",
-        ),
-    ]
+    table, numbers = folder / "matrix.csv", folder / "matrix.json"
+    table.write_text(as_csv(found), encoding="utf-8")
+    _write_json(numbers, as_dict(found, {}))
+    return [*pictures, table, numbers]
+
+
+def _write_json(path: Path, numbers: dict[str, Any]) -> None:
+    content = json.dumps(numbers, indent=2, ensure_ascii=False)
+    path.write_text(f"{content}\n", encoding="utf-8")
 
 
 def _picture(figure: Any, path: Path, seen: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any, NamedTuple
 
 from conjure_st import GenerativeProcess
@@ -58,3 +59,11 @@ class Settings(NamedTuple):
             weighting=self.weighting,
             compared_steps=compared or None,
         )
+
+
+def is_local(host: str) -> bool:
+    """Whether a page at this address is open to this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 from app_parts.answers import Answers
@@ -16,8 +16,21 @@ PROGRESS = gr.Progress(track_tqdm=True)
 
 ONE_BY_ONE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 
-HEIGHT = 96
-"""Pixels of the line that says what is going on; progress is shown over it."""
+
+class Ask(NamedTuple):
+    """A button, room for progress beside it, and a line that says what is going on below."""
+
+    button: gr.Button
+    progress: gr.HTML
+    said: gr.Markdown
+
+
+def ask(label: str, said: str = "", **options: Any) -> Ask:
+    """The widgets; `said` is what the line says at first."""
+    with gr.Row():
+        button = gr.Button(label, scale=1, **options)
+        progress = gr.HTML(min_height=64, elem_classes="progress")
+    return Ask(button, progress, gr.Markdown(said, min_height=24, elem_classes="said"))
 
 
 def figure(name: str, title: str) -> gr.Image:
@@ -54,7 +67,7 @@ def priced(answers: Answers, chosen: Settings, evaluations: int) -> str:
     if not evaluations:
         return "Costs nothing: all of it is known."
     about = answers.duration(chosen, evaluations)
-    return f"Costs {evaluations:,} evaluations of the denoiser{about}."
+    return f"Costs up to {evaluations:,} evaluations of the denoiser{about}."
 
 
 def spent(evaluations: int) -> str:
