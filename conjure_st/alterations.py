@@ -52,16 +52,19 @@ class Alterations:
     similarity_influence: Tensor
 
 
-def alterations(explanation: Explanation, altered1: Tensor, altered2: Tensor) -> Alterations:
+def alterations(
+    explanation: Explanation, outputs: Tensor, rows1: Tensor, rows2: Tensor
+) -> Alterations:
     """What alterations change.
 
     Args:
         explanation: of the pair.
-        altered1: [N, 2, S, K, C, H, W], outputs of N alterations of text 1 at the pair's states.
-        altered2: [M, 2, S, K, C, H, W], those of text 2.
+        outputs: [texts, 2, S, K, C, H, W], of altered texts at the pair's states.
+        rows1: [N] int64, which of them are the alterations of text 1.
+        rows2: [M] int64, which are those of text 2.
     """
     found = explanation.fields
-    n, m = len(altered1), len(altered2)
+    n, m = len(rows1), len(rows2)
     samples = found.first.shape[1]
     silent = found.unconditional if explanation.scorer.normalise else None
     scale = _scale(explanation)
@@ -74,7 +77,7 @@ def alterations(explanation: Explanation, altered1: Tensor, altered2: Tensor) ->
         # One direction and sample at a time: float64 of everything is twice what is held.
         for d in range(2):
             first, second = (_vectors(o[d, s][None], scale) for o in (found.first, found.second))
-            one, two = (_vectors(o[:, d, s], scale) for o in (altered1, altered2))
+            one, two = (_vectors(outputs[rows, d, s], scale) for rows in (rows1, rows2))
             u, v = first - one, second - two
             own.append(v if d else u)
             vectors = torch.cat([first - second, u, -v])

@@ -294,7 +294,7 @@ def _altered(
     else:
         outputs = explanation.fields.first[None][:0]
     rows = [torch.tensor([row[text] for text in texts]).long() for texts in (texts1, texts2)]
-    return alterations(explanation, outputs[rows[0]], outputs[rows[1]])
+    return alterations(explanation, outputs, *rows)
 
 
 def _effects(parts: Sequence[Unit], found: Alterations, where: slice) -> Effects:
