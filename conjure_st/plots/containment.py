@@ -62,7 +62,7 @@ def direction(found: Containment, texts: tuple[str, str], *, axis: Axes | None =
         axis.margins(y=0.25)  # the legend finds room above the bars
         axis.set_xlabel("step compared (0 is the noisiest)")
         nats = d.weighting == "girsanov"
-        axis.set_ylabel("nats" if nats else f"share of the KL ({d.weighting} weighting)")
+        axis.set_ylabel("nats" if nats else f"part of the KL ({d.weighting} weighting)")
         axis.legend(loc="best")
         axis.set_title(_verdict(found, texts))
     return axis
