@@ -54,7 +54,7 @@ def matrix(landscape: Landscape, *, axis: Axes | None = None) -> Axes:
             shown,
             cmap=MAP,
             vmin=0,
-            vmax=max(float(shown.max()), 1e-12),
+            vmax=float(shown.max()) or 1.0,
             extent=(0, count, count, 0),
             interpolation="nearest",
             aspect="auto",
@@ -69,7 +69,12 @@ def matrix(landscape: Landscape, *, axis: Axes | None = None) -> Axes:
         axis.set_ylim(count, 0)
         axis.set_axis_off()
         bar = axis.figure.colorbar(
-            image, ax=axis, location="bottom", aspect=40, shrink=0.6, pad=0.02
+            image,
+            ax=axis,
+            location="bottom",
+            aspect=40,
+            shrink=0.6,
+            pad=0.02 + 0.06 / (count * row),
         )
         few = _run(count)
         bar.set_label(unit(landscape) + (f"\none label for every {few} texts" if few > 1 else ""))
@@ -119,7 +124,10 @@ def _draw_tree(axis: Axes, landscape: Landscape, inch: float) -> None:
     cut = near - landscape.cut * scale
     axis.plot([cut, cut], [0, count], color=SECOND, linestyle="--", linewidth=0.8)
     clusters = int(landscape.clusters().max())
-    notes = [(near - height * scale, -3, f"{height:.2g}") for height in (0, landscape.cut, highest)]
+    notes = [
+        (near - height * scale, -3, f"{height:.2f}" if height < 100 else f"{height:.4g}")
+        for height in (0.0, landscape.cut, highest)
+    ]
     at_cut = f"average linkage; {counted(clusters, 'cluster')} at the cut"
     for x, points, note in (*notes, (near - width - 0.05 * inch, -13, at_cut)):
         axis.annotate(

@@ -12,6 +12,7 @@ from conjure_st.landscape import Landscape
 from conjure_st.plots.captions import quoted
 from conjure_st.plots.frame import draw_frame
 from conjure_st.plots.style import PAGE, axis_or_new, styled
+from conjure_st.table import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,6 +110,6 @@ def _from_below(places: np.ndarray) -> list[int]:
 def _meaning(landscape: Landscape) -> str:
     what = "√(2 (1 − c))" if landscape.measure == "normalised" else "√J"
     return (
-        f"{len(landscape.texts)} texts by {what}; metric scaling, "
+        f"{counted(len(landscape.texts), 'text')} by {what}; metric scaling, "
         f"stress {landscape.arrangement.stress:.2f} (0: distances as they are)"
     )
