@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import errno
-import io
-import os
-import re
-import warnings
-from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +9,18 @@ import numpy as np
 import pytest
 from conftest import stable_diffusion
 from PIL import Image
-from test_explain import PAIR, PROCESS, gaussian, model
+from test_explain import PAIR, PROCESS, model
 
 from conjure_st import ConjureCrossEncoder
 from conjure_st.explain import Explanation
 from conjure_st.plots import alt_text
-from conjure_st.plots.animation import FRAMES, PAUSE
 from conjure_st.plots.captions import measured, quoted
 from conjure_st.plots.curves import curve, curves
-from conjure_st.plots.explanation import PANELS, WRITERS, compose, save
+from conjure_st.plots.explanation import PANELS, compose
 from conjure_st.plots.maps import maps
 from conjure_st.plots.morph import COLUMNS, cells, morph
-from conjure_st.plots.page import page
 from conjure_st.plots.scores import rows
-from conjure_st.plots.style import FIRST, PAGE, SECOND, figure, font_file
+from conjure_st.plots.style import FIRST, PAGE, SECOND, figure
 from conjure_st.process import GenerativeProcess
 
 pytest.importorskip("matplotlib")
@@ -239,20 +229,7 @@ def test_the_colour_bar_has_a_unit(found: Explanation, latent: Explanation) -> N
     assert [i.get_array().shape[:2] for i in axis.get_images()] == [(16, 16), (8, 8)] * 2
 
 
-# Files --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("suffix", WRITERS)
-def test_every_format_is_written_and_costs_no_evaluation(
-    suffix: str, found: Explanation, tmp_path: Path
-) -> None:
-    spent, path = found.scorer.nfe, tmp_path / f"morph{suffix.upper()}"
-    path.write_text("what was there before")
-    assert found.save(path, sample=1) == path
-    assert found.scorer.nfe == spent
-    begins = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml", ".gif": b"GIF89a"}
-    assert path.read_bytes().startswith(begins.get(suffix, b"<!DOCTYPE html>"))
-    assert os.listdir(tmp_path) == [path.name]  # nothing beside it
+# The whole figure ----------------------------------------------------------------------------
 
 
 def test_the_figure_is_as_wide_as_a_page_and_its_type_can_be_read(
@@ -300,259 +277,6 @@ def test_words_are_drawn_where_they_are_given(found: Explanation) -> None:
     with_them = compose(found, panels=["curves"], words=words)
     count = len(with_them.findobj(_is_axes))
     assert count == len(compose(found, panels=["curves"]).findobj(_is_axes)) + 1
-    document = page(found, words=words).decode()
-    assert "Which words" in document and alt_text.of_words(words).split("“")[0] in document
-    assert "Which words" not in page(found).decode()
-
-
-def test_long_strange_and_empty_texts_are_drawn(tmp_path: Path) -> None:
-    from conjure_st.denoisers.gaussian import GaussianDenoiser
-
-    long = "a man with a hat " * 60
-    strange = "$x_1^$ \\frac <b>&\"' {}%\n\x1b[2J \ud800 é"
-    base = gaussian(PROCESS)
-    means = {long: base._means["a cat"], strange: base._means["a kitten"]}
-    variances = {long: base._variances["a cat"], strange: base._variances["a kitten"]}
-    found = ConjureCrossEncoder(GaussianDenoiser(means, variances, PROCESS)).explain(long, strange)
-    for suffix in WRITERS:
-        assert found.save(tmp_path / f"x{suffix}").stat().st_size > 0
-    heads = [s for s in texts_on(morph(found)) if s.startswith("Along")]
-    assert heads[0].count("\n") == 2 and heads[0].endswith(" …”")
-    assert max(map(len, heads[0].split("\n"))) <= 68
-
-
-def test_characters_that_no_font_has_are_said_once(found: Explanation, tmp_path: Path) -> None:
-    from conjure_st.denoisers.gaussian import GaussianDenoiser
-
-    base = gaussian(PROCESS)
-    odd = "\U00012000\U00012001"  # cuneiform
-    means = {odd: base._means["a cat"], "a dog": base._means["a kitten"]}
-    process = GenerativeProcess(steps=2, samples=1)
-    denoiser = GaussianDenoiser(means, base._variances["a cat"], process)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        ConjureCrossEncoder(denoiser).explain(odd, "a dog").save(tmp_path / "x.png")
-    said = [str(w.message) for w in caught if "drawn as boxes" in str(w.message)]
-    assert len(said) == 1 and "Glyph" not in "".join(str(w.message) for w in caught)
-
-
-# Refusals -----------------------------------------------------------------------------------
-
-
-def test_an_unknown_suffix_is_refused_with_the_known_ones(
-    found: Explanation, tmp_path: Path
-) -> None:
-    for name in ("x.jpg", "x", "x.png.txt"):
-        with pytest.raises(ValueError, match=r"ends in none of \.png, \.pdf, \.svg, \.gif, \.html"):
-            save(found, tmp_path / name)
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_place_that_cannot_be_written_is_named(found: Explanation, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no/x\.png cannot be written: .*no is no folder"):
-        found.save(tmp_path / "no" / "x.png")
-    (tmp_path / "folder.png").mkdir()
-    with pytest.raises(IsADirectoryError, match=r"folder\.png cannot be written: it is a folder"):
-        found.save(tmp_path / "folder.png")
-
-
-@pytest.mark.parametrize("suffix", [".png", ".gif", ".html"])
-def test_a_full_disk_leaves_what_was_there(
-    suffix: str, found: Explanation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / f"x{suffix}"
-    path.write_bytes(b"before")
-
-    def full(self: Path, data: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(data[:10])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="cannot be written: No space left on device"):
-        found.save(path, sample=0)
-    assert path.read_bytes() == b"before"
-    assert os.listdir(tmp_path) == [path.name]
-
-
-def test_there_is_no_sample_beyond_the_last(found: Explanation, tmp_path: Path) -> None:
-    for suffix in WRITERS:
-        with pytest.raises(ValueError, match="sample=3: there are the samples 0 to 2"):
-            found.save(tmp_path / f"x{suffix}", sample=3)
-    assert os.listdir(tmp_path) == []
-
-
-# Animation ----------------------------------------------------------------------------------
-
-
-def frames_of(path: Path) -> Iterator[tuple[Image.Image, int]]:
-    with Image.open(path) as image:
-        for i in range(image.n_frames):
-            image.seek(i)
-            yield image.convert("RGB"), image.info["duration"]
-
-
-def test_an_animation_has_a_frame_a_step_loops_and_rests(
-    found: Explanation, tmp_path: Path
-) -> None:
-    path = found.save(tmp_path / "x.gif")
-    with Image.open(path) as image:
-        assert image.n_frames == 4 and image.info["loop"] == 0
-    shown = list(frames_of(path))
-    assert [duration for _, duration in shown] == [1500, 1500, 1500, PAUSE]
-    # The last picture of the upper middle cell is text 1's, enlarged, up to the palette.
-    frames = found.frames()
-    wide = np.asarray(frames.first[0][3].resize((5 * 32, 6 * 32), Image.Resampling.NEAREST))
-    last = np.asarray(shown[-1][0]).astype(int)
-    left = 12 + 160 + 12
-    off = [np.abs(last[y : y + 192, left : left + 160] - wide).mean() for y in range(30, 80)]
-    assert min(off) < 3
-
-
-def test_a_long_trajectory_makes_no_endless_film(tmp_path: Path) -> None:
-    many = model(GenerativeProcess(steps=80, samples=1)).explain(*PAIR)
-    with Image.open(many.save(tmp_path / "x.gif")) as image:
-        assert image.n_frames == FRAMES
-
-
-def test_large_pictures_are_made_smaller(latent: Explanation, tmp_path: Path) -> None:
-    with Image.open(latent.save(tmp_path / "x.gif")) as image:
-        assert image.width == 3 * 192 + 4 * 12  # 16 pixels, twelve times
-    assert Path(font_file()).is_file()
-
-
-# The page -----------------------------------------------------------------------------------
-
-VOID = {"meta", "img", "link", "br", "hr", "input"}
-
-
-class Reader(HTMLParser):
-    """Tags opened and closed in order, pictures and words."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        assert len(dict(attrs)) == len(attrs)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-
-def read(document: str) -> Reader:
-    reader = Reader()
-    reader.feed(document)
-    reader.close()
-    assert reader.open == []
-    return reader
-
-
-def test_the_page_needs_no_other_file_and_says_what_its_pictures_show(
-    found: Explanation, latent: Explanation
-) -> None:
-    for one in (found, latent):
-        document = page(one, sample=1).decode()
-        assert document.startswith("<!DOCTYPE html>")
-        reader = read(document)
-        pictures = [dict(a) for tag, a in reader.tags if tag == "img"]
-        assert [p["alt"] for p in pictures] == [
-            alt_text.of_morph(one, 1), alt_text.of_curves(one), alt_text.of_maps(one),
-        ]  # fmt: skip
-        for picture in pictures:
-            kind, data = str(picture["src"]).split(",")
-            assert kind == "data:image/png;base64"
-            with Image.open(io.BytesIO(base64.b64decode(data))) as image:
-                assert image.width == 1400
-        assert not any(tag in {"script", "link", "iframe"} for tag, _ in reader.tags)
-        for _, attributes in reader.tags:
-            for name in ("src", "href"):
-                assert str(attributes.get(name, "data:")).startswith("data:")
-        assert not re.search(r"url\(|@import|https?://", document)
-
-
-def test_the_page_s_tables_hold_the_numbers(found: Explanation) -> None:
-    words = [w.strip() for w in read(page(found).decode()).words if w.strip()]
-    d = found.divergence
-    assert measured(found.score, found.score_error) in words
-    assert measured(d.forward, d.forward_error) in words
-    for name in found.weightings:
-        one = found.curve(name)
-        for value, error in zip(one.per_step.flat, one.errors.flat, strict=True):
-            assert measured(value, error) in words
-    for value in d.per_sample.flat:
-        assert measured(value) in words
-    assert {"guidance_scale", "seed", "weighting", str(found.nfe)} <= set(words)
-
-
-def test_the_page_escapes_texts() -> None:
-    from conjure_st.denoisers.gaussian import GaussianDenoiser
-
-    evil = '<script>alert("x")</script> & "quotes" <img src=x onerror=y>'
-    base = gaussian(PROCESS)
-    means = {evil: base._means["a cat"], "a dog": base._means["a kitten"]}
-    process = GenerativeProcess(steps=2, samples=1)
-    denoiser = GaussianDenoiser(means, base._variances["a cat"], process)
-    reader = read(page(ConjureCrossEncoder(denoiser).explain(evil, "a dog")).decode())
-    assert all(tag != "script" for tag, _ in reader.tags)
-    assert all(not name.startswith("on") for _, attributes in reader.tags for name in attributes)
-    assert evil in "".join(reader.words)
-
-
-# Words for pictures -------------------------------------------------------------------------
-
-
-def test_alt_texts_say_where_and_when_in_numbers(found: Explanation) -> None:
-    shares = found.frames().shares
-    half, place = np.unravel_index(shares.argmax(), shares.shape)
-    seen = alt_text.of_morph(found)
-    assert f"step {place} along trajectory {half + 1} with {shares.max():.1%}" in seen
-    assert f"Trajectory 1 has {shares[0].sum():.1%}" in seen
-    said = alt_text.of_curves(found)
-    for name in found.weightings:
-        one = found.curve(name)
-        assert f"{measured(one.per_step[1].sum())} in all" in said and one.unit in said
-    where = alt_text.of_maps(found)
-    ninths = found.maps[0].reshape(3, 2, 5)
-    blocks = [np.array_split(band, 3, axis=1) for band in ninths]
-    sums = np.array([[block.sum() for block in band] for band in blocks])
-    row, column = np.unravel_index(sums.argmax(), sums.shape)
-    place_name = f"{('upper', 'middle', 'lower')[row]} {('left', 'centre', 'right')[column]} ninth"
-    assert f"{sums.max() / sums.sum():.0%} of it in the {place_name}" in where
-
-
-def test_alt_texts_of_words() -> None:
-    words = found_words()
-    said = alt_text.of_words(words)
-    for side in (words.first, words.second):
-        for word, drop in zip(side.units, side.drop, strict=True):
-            assert f"“{word}” {measured(float(drop))}" in said
-
-
-def test_captions_are_shortened_by_width() -> None:
-    assert quoted("中" * 30, 20, lines=2).split("\n")[0] == "“" + "中" * 9
-    assert quoted(" \n ", 20, before="Along 1: ") == "Along 1: (empty text)"
-    assert measured(-0.00001234, 0.0) == "-1.234e-05 ± 0"
-
-
-def test_a_missing_matplotlib_names_the_extra(
-    found: Explanation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    for suffix in WRITERS:
-        with pytest.raises(ImportError, match=r"pip install conjure-st\[plots\]"):
-            found.save(tmp_path / f"x{suffix}")
-    assert os.listdir(tmp_path) == []
 
 
 def test_functions_draw_on_the_axis_that_they_are_given(found: Explanation) -> None:
@@ -560,3 +284,9 @@ def test_functions_draw_on_the_axis_that_they_are_given(found: Explanation) -> N
         axis = figure(4).add_subplot()
         assert draw(found, axis=axis) is axis
     assert len(PANELS) == 3
+
+
+def test_captions_are_shortened_by_width() -> None:
+    assert quoted("中" * 30, 20, lines=2).split("\n")[0] == "“" + "中" * 9
+    assert quoted(" \n ", 20, before="Along 1: ") == "Along 1: (empty text)"
+    assert measured(-0.00001234, 0.0) == "-1.234e-05 ± 0"
