@@ -151,6 +151,21 @@ def test_words_that_settle_the_same_thing_match_whatever_they_say() -> None:
         == names  # fmt: skip
 
 
+@pytest.mark.parametrize(("amount", "matched"), [(0.1, False), (0.5, True)])
+def test_a_word_that_hardly_says_anything_matches_no_word_that_says_much(
+    amount: float, matched: bool
+) -> None:
+    """What "um" adds is of the kind that "red" adds: 1 % of it, or a quarter."""
+    pair = ("red cat", "um dog")
+    means = {text: mean_of(text) for text in asked(pair)}
+    for text in means:
+        means[text][1] += amount * mean_of("red")[1] * ("um" in text)
+    process = GenerativeProcess(steps=3, samples=2)
+    found = words(explained(GaussianDenoiser(means, torch.full(SHAPE, 0.5), process), pair))
+    assert found.overlap[0, 0] > 0
+    assert [m[:2] for m in found.matches] == ([(0, 0)] if matched else [])
+
+
 def plainly(explanation: Explanation, text1: str, text2: str) -> tuple[np.ndarray, float]:
     """J [S] by sample and c of two texts at the states of the pair: one state at a time."""
     scorer, pair = explanation.scorer, explanation.texts
@@ -403,11 +418,11 @@ def test_an_empty_text_has_no_words(pair: tuple[str, str], counts: tuple[int, in
     assert (found.second.drop > 0).all()  # each word is some of what sets it apart from nothing
 
 
-def test_no_change_of_c_where_c_is_not_asked_for() -> None:
+@pytest.mark.parametrize("guidance", [1.0, 3.0])  # guidance knows the unconditional outputs
+def test_no_change_of_c_where_c_is_not_asked_for(guidance: float) -> None:
     pair = ("cat", "a blue dog")
-    explanation = explained(
-        additive(GenerativeProcess(steps=3, samples=2), pair), pair, normalise=False
-    )
+    process = GenerativeProcess(steps=3, samples=2, guidance_scale=guidance)
+    explanation = explained(additive(process, pair), pair, normalise=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of the empty text that is left
         found = words(explanation)
