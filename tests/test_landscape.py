@@ -149,6 +149,16 @@ def test_the_order_of_texts_changes_nothing(exact: bool) -> None:
     assert other.clusters()[where].tolist() == first.clusters().tolist()
 
 
+def test_the_embedded_model_puts_like_scenes_together() -> None:
+    texts = ["two green cats", "a pizza on a beach", "two green dogs", "a cake on a beach"]
+    made = ConjureCrossEncoder(process=GenerativeProcess.preset("fast"))
+    found = landscape(made, texts)
+    assert found.nearest().tolist() == [2, 3, 0, 1]
+    assert found.clusters().tolist() in ([1, 2, 1, 2], [2, 1, 2, 1])
+    # Four texts are four anchors, twice each: five steps gone through, two of them compared.
+    assert found.nfe == 8 * (5 + 2) + 4 * 8 * 2
+
+
 # What it costs ------------------------------------------------------------------------------
 
 
