@@ -166,6 +166,21 @@ def test_a_word_that_hardly_says_anything_matches_no_word_that_says_much(
     assert [m[:2] for m in found.matches] == ([(0, 0)] if matched else [])
 
 
+def test_a_pair_that_pulls_apart_does_not_keep_others_from_matching() -> None:
+    """Overlaps 1, 0.3, 0.3 and -3: the first alone is more than the two middle ones together."""
+    says = {"red": (1.0, 0.0), "cat": (0.3, 1.758), "blue": (1.0, 0.0), "dog": (0.3, -1.758)}
+    pair = ("red cat", "blue dog")
+    means = {}
+    for text in asked(pair):
+        total = torch.tensor([says[word] for word in text.split()] or [(0.0, 0.0)]).sum(0)
+        means[text] = total[:, None, None].expand(2, 2, 2)
+    process = GenerativeProcess(steps=3, samples=1)
+    found = words(explained(GaussianDenoiser(means, torch.full((2, 2, 2), 0.5), process), pair))
+    scale = found.overlap[0, 0]
+    assert found.overlap / scale == pytest.approx(np.array([[1, 0.3], [0.3, -3.0]]), abs=1e-3)
+    assert [m[:2] for m in found.matches] == [(0, 0)]
+
+
 def plainly(explanation: Explanation, text1: str, text2: str) -> tuple[np.ndarray, float]:
     """J [S] by sample and c of two texts at the states of the pair: one state at a time."""
     scorer, pair = explanation.scorer, explanation.texts
