@@ -25,6 +25,7 @@ def without(text: str, phrases: list[str] | None = None) -> list[str]:
         ("Yes, a dog!", ["a dog!", "Yes, dog!", "Yes, a!"]),
         ("wait... what", ["what", "wait..."]),
         ("a (red) car", ["(red) car", "a car", "a (red)"]),
+        ("a (red car", ["(red car", "a car", "a (red"]),
         ("(very red) car", ["(red) car", "(very) car", "(very red)"]),
         ("it's (red, big) now", ["(red, big) now", "it's (big) now", "it's (red) now",
                                  "it's (red, big)"]),
