@@ -248,6 +248,8 @@ def test_the_figure_is_as_wide_as_a_page_and_its_type_can_be_read(
     assert only.get_figheight() < whole.get_figheight()
     with pytest.raises(ValueError, match=r"panel 'map' is unknown\. Pass some of morph"):
         compose(found, panels=["map"])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="There is nothing to draw"):
+        compose(found, panels=[])
 
 
 def _is_axes(artist: Any) -> bool:

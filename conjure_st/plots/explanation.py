@@ -86,6 +86,8 @@ def compose(
     heights = [_height(panel, explanation, sample) for panel in panels]
     if words is not None and (words.first.units or words.second.units):
         heights.append(words_height(words))
+    if not heights:
+        raise ValueError(f"There is nothing to draw. Pass some of {', '.join(PANELS)} as panels.")
     with styled():
         whole = figure(sum(heights) + 0.3)
         # Each panel is laid out alone, as their labels need different room.
