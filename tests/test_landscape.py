@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist, squareform
 from test_scorer import TEXTS, gaussian
 
 from conjure_st import ConjureCrossEncoder, ConjureSentenceTransformer, GenerativeProcess, anchored
-from conjure_st.anchored import LEAST, AnchoredProducts, chosen
+from conjure_st.anchored import LEAST, chosen
 from conjure_st.denoisers import Denoiser
 from conjure_st.denoisers.gaussian import GaussianDenoiser
 from conjure_st.divergence import weights
@@ -121,15 +121,6 @@ def test_a_model_that_scores_by_jeffreys_has_both_measures() -> None:
         other = landscape(model(), TEXTS, exact=exact, measure=measure)  # type: ignore[arg-type]
         assert np.allclose(found.dissimilarity, other.dissimilarity, rtol=1e-5, atol=1e-7)
         assert found.dissimilarity.max() > 0
-
-
-def test_neither_batches_nor_blocks_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = landscape(model(), MANY)
-    monkeypatch.setattr(anchored, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(anchored, "BLOCK_TEXTS", 5)
-    other = landscape(model(evaluation_batch_size=7), MANY)
-    assert np.allclose(other.dissimilarity, whole.dissimilarity, atol=1e-6)
-    assert other.nfe == whole.nfe
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -291,19 +282,3 @@ def test_outputs_that_are_not_finite_name_their_text(
     monkeypatch.setattr(made.scorer.denoiser, "predict", overflowing)
     with pytest.raises(ValueError, match=r"'text 4'.* has NaN or infinite"):
         landscape(made, MANY, exact=exact)
-
-
-def test_anchors_are_drawn_by_lot_and_stay_when_texts_come() -> None:
-    texts = [f"text {i}" for i in range(100)]
-    five = chosen(texts, 5)
-    assert chosen(texts[::-1] + texts, 5) == five and len(set(five)) == 5
-    changed = [chosen([*texts, f"more {i}"], 5) != five for i in range(100)]
-    assert sum(changed) <= 12  # one in twenty
-    assert chosen(["a", "b"], 5) == chosen(["b", "a"], 2) and len(chosen(["a", "b"], 5)) == 2
-
-
-def test_more_anchors_than_samples_have_as_many_trajectories_each() -> None:
-    made = model()
-    evaluator, cache = made.scorer.evaluator, made.scorer.cache
-    items = AnchoredProducts(evaluator, cache, ["a", "b", "c"]).items
-    assert items == [("a", 0), ("b", 1), ("c", 2), ("a", 3), ("b", 4), ("c", 5)]
