@@ -29,7 +29,7 @@ demo: install ## Score a few sentence pairs with the embedded model, offline, on
 	TRANSFORMERS_VERBOSITY=error $(BIN)/python examples/demo.py
 
 app: install ## Open the page to play with; ARGS="--port 8000 --model NAME" and others
-	$(BIN)/python examples/app.py $(ARGS)
+	TRANSFORMERS_VERBOSITY=error $(BIN)/python examples/app.py $(ARGS)
 
 test: install ## Run the tests; ARGS="-k name" picks some
 	$(BIN)/pytest $(ARGS)

@@ -134,7 +134,10 @@ def main() -> None:
     try:
         for sentence in answers.load(answers.settings()):
             print(f"warning: {sentence}", file=sys.stderr)
-        build(answers).launch(
+        page = build(answers)
+        print(f"The page is at http://{a.host}:{a.port}. Ctrl+C ends it.", flush=True)
+        page.launch(
+            quiet=True,
             server_name=a.host,
             server_port=a.port,
             share=False,

@@ -79,6 +79,10 @@ class Answers:
         """Whether a question under these settings need not wait for the model's weights."""
         return (settings.model.strip(), settings.process()) in self._models
 
+    def is_quick(self, settings: Settings) -> bool:
+        """Whether the model is loaded, or so small that it may be for the sake of a price."""
+        return settings.model.strip() in EMBEDDED or self.is_loaded(settings)
+
     def load(self, settings: Settings) -> list[str]:
         """Load the model, if it is not loaded; returns the warnings.
 

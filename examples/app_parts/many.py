@@ -80,7 +80,7 @@ def many_texts(answers: Answers, settings: list[Any]) -> None:
     def price(texts: str, exact: bool, measure: LandscapeMeasure, *controls: Any) -> str:
         with sentences():
             chosen = Settings(*controls)
-            if not (texts.strip() and answers.is_loaded(chosen)):
+            if not (texts.strip() and answers.is_quick(chosen)):
                 return ""
             return priced(
                 answers, chosen, answers.price_of_list(chosen, lines(texts), exact, measure)

@@ -79,7 +79,7 @@ def two_texts(answers: Answers, settings: list[Any]) -> None:
     def price(first: str, second: str, *controls: Any) -> str:
         with sentences():
             chosen = Settings(*controls)
-            if not (first.strip() and second.strip() and answers.is_loaded(chosen)):
+            if not (first.strip() and second.strip() and answers.is_quick(chosen)):
                 return ""
             return priced(answers, chosen, answers.price(chosen, first, second))
 
