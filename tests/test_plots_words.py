@@ -117,8 +117,11 @@ def test_lines_join_the_words_that_match() -> None:
 
 def test_a_share_of_many_times_the_divergence_is_written_as_such() -> None:
     found = measured()
-    match = Match(1, 1, -28 * found.jeffreys, 0.1)
-    assert "−28 J" in shown(words(replace(found, matches=[match])))
+    match = Match(4, 1, -28 * found.jeffreys, 0.1)
+    axis = drawn(replace(found, matches=[match]))
+    assert "−28 J" in shown(axis)
+    [line] = [line for line in axis.lines if len(line.get_xdata()) == 2]
+    assert tuple(line.get_ydata()) == (4, 1)  # from text 1's row to text 2's
 
 
 def test_drawing_spends_nothing_and_takes_the_axis_that_it_is_given() -> None:
