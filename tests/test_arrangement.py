@@ -68,6 +68,8 @@ def test_the_stress_is_scikit_learns_and_no_worse_than_from_random_starts(seed: 
     assert found.stress == pytest.approx(
         math.sqrt(np.square(true - shown).sum() / np.square(true).sum())
     )
+    spread = np.cov(found.coordinates.T)  # along the axes, the first one more
+    assert spread[0, 1] == pytest.approx(0, abs=1e-9) and spread[0, 0] > spread[1, 1]
     _, raw = smacof(true, n_init=4, random_state=0, max_iter=1000, normalized_stress=False)
     assert found.stress <= 1.02 * math.sqrt(raw / (np.square(true).sum() / 2))
 
