@@ -81,6 +81,11 @@ def test_its_files_are_what_they_are_named(compared: dict[str, Any]) -> None:
     assert document.lower().startswith("<!doctype html>") and "a blue car" in document
 
 
+def test_texts_are_no_markup(client: Any) -> None:
+    _, scores, *_ = client.predict("<b>a cat</b>", "a & b", api_name="/compare", **FAST)
+    assert "“&lt;b&gt;a cat&lt;/b&gt;” and “a &amp; b”" in scores
+
+
 def test_what_is_known_costs_nothing(client: Any, compared: dict[str, Any]) -> None:
     said, *_ = client.predict("a red car", "a blue car", api_name="/compare", **FAST)
     assert said == "All of it was known: no evaluation was spent."

@@ -110,7 +110,7 @@ def downloaded(tab: Any, label: str, folder: Path) -> Path:
     return path
 
 
-def refusal(tab: Any, sentence: str) -> None:
+def told(tab: Any, sentence: Any) -> None:
     expect(tab.get_by_text(sentence)).to_be_visible(timeout=PATIENCE)
     assert "Traceback" not in tab.content()
 
@@ -141,7 +141,7 @@ def test_two_texts_become_a_score_and_pictures(tab: Any, tmp_path: Path) -> None
 
 def test_empty_texts_are_told_and_the_page_goes_on(tab: Any) -> None:
     tab.get_by_role("button", name="Compare").click()
-    refusal(tab, "Text 1 is empty. Write what you want to compare.")
+    told(tab, "Text 1 is empty. Write what you want to compare.")
     expect(tab.locator(".block.scores")).to_be_hidden()
     compare(tab, "a cat", "a kitten")
     picture(tab, "morph")
@@ -149,7 +149,7 @@ def test_empty_texts_are_told_and_the_page_goes_on(tab: Any) -> None:
 
 def test_a_very_long_text_is_cut_with_a_warning(tab: Any) -> None:
     compare(tab, "a snow leopard in the mountains, " * 100, "a cat")
-    expect(tab.get_by_text(re.compile("Text 1 has .* the rest of it does not"))).to_be_visible()
+    told(tab, re.compile("Text 1 has .* the rest of it does not"))
     picture(tab, "morph")
     assert not overflows(tab)
 
@@ -216,7 +216,7 @@ def test_many_texts_become_a_matrix_and_a_map(tab: Any, tmp_path: Path) -> None:
 def test_a_list_of_nothing_is_told(tab: Any) -> None:
     tab.get_by_role("tab", name="Many texts").click()
     tab.get_by_role("button", name="Arrange").click()
-    refusal(tab, "Write two different texts or more, one a line.")
+    told(tab, "Write two different texts or more, one a line.")
 
 
 # For everybody ----------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def spent(evaluations: int) -> str:
 
 def warn(sentences: list[str]) -> None:
     for sentence in sentences:
-        gr.Warning(html.escape(sentence, quote=False))
+        gr.Warning(html.escape(sentence, quote=False), duration=20)
 
 
 @contextmanager
