@@ -21,7 +21,7 @@ from tqdm import tqdm
 from conjure_st.divergence import Divergence
 from conjure_st.fields import Fields, cost, fields, terms
 from conjure_st.frames import Frames, frames
-from conjure_st.process import WEIGHTINGS, GenerativeProcess, Weighting
+from conjure_st.process import UNITS, WEIGHTINGS, GenerativeProcess, Weighting
 from conjure_st.scorer import TrajectoryScorer
 from conjure_st.texts import Pair
 
@@ -119,9 +119,7 @@ class Explanation:
             timesteps=schedule.timesteps[self.fields.steps].double().numpy(),
             per_step=terms.mean(1).numpy(),
             errors=_standard_error(terms, 1).numpy(),
-            unit={"girsanov": "nats", "uniform": "mean squared ε", "score": "mean squared score"}[
-                name
-            ],
+            unit=UNITS[name],
         )
 
     # Where ----------------------------------------------------------------------------------
@@ -263,6 +261,7 @@ def explain(
     """Why a pair scores as it does.
 
     Costs what scoring the pair would; of a pair that was scored before 2·S·(T-1) evaluations, once.
+    Steps without weight, which a score leaves out (the last under "girsanov"), are shown as well.
 
     Args:
         scorer: the engine.

@@ -61,7 +61,8 @@ def fields(scorer: TrajectoryScorer, pair: Pair, bar: tqdm[None] | None = None) 
     """The fields of a pair, under the scorer's process.
 
     Costs what scoring the pair would, and the score is then known; of a pair that was scored before
-    2·S·(T-1) evaluations, once, since its score kept sums alone.
+    2·S·(T-1) evaluations, once, since its score kept sums alone. Steps without weight, which a
+    score leaves out, are evaluated as well.
 
     Args:
         scorer: of the model.

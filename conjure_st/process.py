@@ -25,6 +25,13 @@ WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 SPACINGS: tuple[str, ...] = get_args(Spacing)
 
+UNITS: dict[Weighting, str] = {
+    "uniform": "mean squared ε",
+    "score": "mean squared score",
+    "girsanov": "nats",
+}
+"""What a divergence is measured in."""
+
 FORMAT_VERSION = 1
 """Raised when the same settings give different numbers, so that old results are not mixed in."""
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from conjure_st import fields
 from conjure_st.alterations import Alterations, alterations, mean_and_error
-from conjure_st.process import Weighting
+from conjure_st.process import UNITS
 from conjure_st.texts import Pair
 from conjure_st.units import Unit, swapped, units
 
@@ -36,12 +36,6 @@ MANY = 40
 COMPARABLE = 0.05
 """Of two matched words the weaker adds at least this share of what the stronger adds: an article is
 no counterpart of a noun."""
-
-_UNITS: dict[Weighting, str] = {
-    "girsanov": "nats",
-    "uniform": "mean squared ε",
-    "score": "mean squared score",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +234,7 @@ def words(
         ],
         jeffreys=float(found.divergence.mean()),
         similarity=found.similarity,
-        unit=_UNITS[explanation.process.weighting],
+        unit=UNITS[explanation.process.weighting],
         model=explanation.model,
         process=explanation.process.to_dict(),
         nfe=scorer.nfe - before,

@@ -11,6 +11,7 @@ import torch
 from conftest import BUILDERS, ddim, pixart, sd3, sdxl, stable_diffusion
 
 from conjure_st.denoisers import Denoiser, load, stack
+from conjure_st.denoisers.decode import to_pictures
 from conjure_st.process import GenerativeProcess
 
 SAMPLES = [0, 3]
@@ -291,3 +292,10 @@ def test_texts_of_one_length_are_encoded_together_and_none_is_padded_for_another
     assert sorted(calls, key=len) == [
         ["red"], ["a red car"], ["the red dog on a car"], ["a cat", "a dog", "the car"]
     ]  # fmt: skip
+
+
+def test_two_channels_make_no_picture() -> None:
+    with pytest.raises(ValueError, match="two channels"):
+        to_pictures(torch.zeros(1, 2, 4, 4))
+    [grey] = to_pictures(torch.zeros(1, 1, 4, 4))
+    assert grey.getpixel((0, 0)) == (128, 128, 128)

@@ -18,7 +18,10 @@ def to_pictures(x: Tensor, vae: Any = None) -> list[Image.Image]:
         vae: a diffusers autoencoder, or None.
 
     Returns:
-        N RGB pictures.
+        N RGB pictures. Of more than three channels the first three are shown.
+
+    Raises:
+        ValueError: there are two channels, which are no colours.
     """
     if vae is not None:
         config = vae.config
@@ -32,6 +35,11 @@ def to_pictures(x: Tensor, vae: Any = None) -> list[Image.Image]:
         # Absent and null both mean no shift.
         latents = latents + (config.get("shift_factor") or 0.0)
         x = vae.decode(latents, return_dict=False)[0]
+    if x.shape[1] == 2:
+        raise ValueError(
+            f"States of shape {tuple(x.shape[1:])} have two channels, which make no picture. One "
+            "is shown in grey, three as colours."
+        )
     pixels = ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
     if pixels.shape[1] == 1:
         pixels = pixels.expand(-1, 3, -1, -1)
