@@ -109,7 +109,7 @@ def _read(file: BinaryIO) -> list[tuple[int, Pair]]:
     found: list[tuple[int, Pair]] = []
     how = "Put the specific text, a tab and the general text on each line."
     name = getattr(file, "name", "standard input")
-    for number, line in numbered_texts(file):
+    for number, line in numbered_texts(file, "pairs"):
         cells = [cell.strip() for cell in line.split("\t")]
         if not found and cells == HEAD:
             continue

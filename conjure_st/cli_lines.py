@@ -7,8 +7,12 @@ from typing import BinaryIO
 import click
 
 
-def numbered_texts(file: BinaryIO) -> list[tuple[int, str]]:
+def numbered_texts(file: BinaryIO, of: str = "documents") -> list[tuple[int, str]]:
     """Line numbers and texts of the lines that are not blank.
+
+    Args:
+        file: opened for its bytes.
+        of: what stands on its lines, for the message that there is nothing.
 
     Raises:
         BadParameter: of click; the file is no UTF-8 text, is binary, or has no such line.
@@ -28,7 +32,5 @@ def numbered_texts(file: BinaryIO) -> list[tuple[int, str]]:
     lines = content.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     found = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     if not found:
-        raise click.BadParameter(
-            f"{name} has no documents: put one on each line.", param_hint="'FILE'"
-        )
+        raise click.BadParameter(f"{name} has no {of}: put one on each line.", param_hint="'FILE'")
     return found

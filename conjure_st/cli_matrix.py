@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -95,10 +94,10 @@ def matrix(
     and of equal texts the first is kept. Prints the texts in the order of a dendrogram (average
     linkage), with their clusters, or draws them.
 
-    N texts cost N S T evaluations (S samples, five at least; T steps), and 2 S T for the anchors,
-    the trajectories along which all are compared. With --exact they cost 2 N S T, and each of the
-    N (N - 1) / 2 pairs 2 S (T - 1). Pictures cost T evaluations each, unless that trajectory is
-    known. What was paid for is kept.
+    N texts cost N S T evaluations (S samples, five at least, and as many of each anchor; T steps),
+    and 2 S T for the anchors, along which all are compared. With --exact they cost
+    2 N S T, and each of the N (N - 1) / 2 pairs 2 S (T - 1). Pictures cost T evaluations each,
+    unless that trajectory is known. What was paid for is kept.
     """
     with sentences(quiet):
         if exact and anchors:
@@ -107,7 +106,7 @@ def matrix(
             raise click.UsageError("--pictures is of the contact sheet. Add --sheet FIG.")
         _check_places(outs, map_out, sheet_out)
         lines: dict[str, list[int]] = {}
-        for number, text in numbered_texts(file):
+        for number, text in numbered_texts(file, "texts"):
             lines.setdefault(text, []).append(number)
         model: ConjureCrossEncoder = load(quiet, {**settings, "similarity": None})
         samples = max(1 if map_out else 0, (pictures or model.process.samples) if sheet_out else 0)
@@ -243,13 +242,12 @@ def _write(path: Path, found: Landscape, document: dict[str, Any]) -> None:
 
 
 def _draw(path: Path, axis: Axes) -> None:
-    from conjure_st.plots.style import styled
+    from conjure_st.plots.style import rendered
     from conjure_st.whole_file import write_whole
 
-    content = io.BytesIO()
-    with styled():
-        axis.figure.canvas.print_figure(content, format=path.suffix.lower()[1:])
-    write_whole(path, content.getvalue())
+    whole = axis.get_figure(root=True)
+    assert whole is not None
+    write_whole(path, rendered(whole, path.suffix.lower()[1:]))
 
 
 __all__ = ["matrix"]

@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from conjure_st.divergence import Divergence
-from conjure_st.fields import Fields, cost, fields, terms
+from conjure_st.fields import Fields, cost, fields, measured, terms
 from conjure_st.frames import Frames, frames
 from conjure_st.process import UNITS, WEIGHTINGS, GenerativeProcess, Weighting
 from conjure_st.scorer import TrajectoryScorer
@@ -39,8 +39,8 @@ class Curve(NamedTuple):
         per_step: [2, K] float64, what each step adds to KL(1 || 2) and to KL(2 || 1): the rows sum
             to them.
         errors: [2, K] float64, standard errors over samples; NaN with one sample.
-        unit: of the values: "nats", or "mean squared ε" and "mean squared score" (the latter two
-            up to the number of compared steps, by which the rows are divided).
+        unit: of the values: "nats", or "‖Δε‖²" and "‖Δs‖²", summed over pixels and divided by the
+            number of compared steps, so that the rows sum to a mean over steps.
     """
 
     weighting: Weighting
@@ -189,7 +189,7 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """Scores, curves and maps, and what they are a function of, as JSON-able values."""
         d = self.divergence
-        measured = {
+        values = {
             "score": (self.score, self.score_error),
             "similarity": (d.similarity, d.similarity_error),
             "jeffreys": (d.jeffreys, d.jeffreys_error),
@@ -198,8 +198,8 @@ class Explanation:
         }
         return {
             "texts": list(self.texts),
-            **{name: _known(value) for name, (value, _) in measured.items()},
-            "standard_error": {name: _known(error) for name, (_, error) in measured.items()},
+            **{name: _known(value) for name, (value, _) in values.items()},
+            "standard_error": {name: _known(error) for name, (_, error) in values.items()},
             "curves": [
                 {
                     "weighting": curve.weighting,
@@ -276,7 +276,7 @@ def explain(
     before = scorer.nfe
     with tqdm(total=cost(scorer, pair), unit=" NFE", delay=2, disable=not show_progress_bar) as bar:
         found = fields(scorer, pair, bar)
-    [d] = scorer.divergences([pair])
+    d = measured(scorer, found)
     score, error = (1 + d.similarity) / 2, d.similarity_error / 2
     if not normalised:
         score, error = 0.0 - d.jeffreys, d.jeffreys_error

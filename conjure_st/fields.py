@@ -15,7 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from conjure_st.crossing import Crossing
-from conjure_st.divergence import weights
+from conjure_st.divergence import Divergence, divergence, weights
+from conjure_st.inner_products import InnerProducts, inner_products
 from conjure_st.outputs import Outputs
 from conjure_st.process import Weighting
 from conjure_st.scorer import TrajectoryScorer
@@ -147,3 +148,27 @@ def terms(scorer: TrajectoryScorer, found: Fields, weighting: Weighting) -> Tens
     denoiser = scorer.denoiser
     w = weights(weighting, denoiser.schedule)[found.steps] * denoiser.process.guidance_scale**2
     return found.difference.square() * w[:, None, None, None]
+
+
+def measured(scorer: TrajectoryScorer, found: Fields) -> Divergence:
+    """The divergence that fields amount to: the scorer's own of the pair, without its cache.
+
+    Args:
+        scorer: of the model.
+        found: the fields of a pair.
+    """
+    denoiser = scorer.denoiser
+    shape = found.states.shape[:3]
+    silent = found.unconditional if scorer.normalise else None
+    products = inner_products(
+        found.first.flatten(0, 2),
+        found.second.flatten(0, 2),
+        None if silent is None else silent.flatten(0, 2),
+    )
+    return divergence(
+        InnerProducts(*(p.unflatten(0, shape).transpose(1, 2) for p in products)),
+        scorer.step_weights[found.steps],
+        denoiser.process.weighting,
+        guidance_scale=denoiser.process.guidance_scale,
+        nfe=scorer.crossings_of(found.pair, range(shape[1])),
+    )

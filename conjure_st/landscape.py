@@ -119,7 +119,8 @@ def landscape(
         texts: at least one. Of equal ones the first is kept.
         exact: compare each pair along its own trajectories: 2·N·S·T evaluations for the texts and
             2·S·(T-1) for each of the N (N-1) / 2 pairs. Else all along the same S trajectories,
-            five at least, the anchors: N·S·T, and 2·S·T for the anchors themselves.
+            the anchors, five at least and as many of each text that leads: N·S·T, and 2·S·T for
+            the anchors themselves.
         measure: "normalised", 1 - c, does not grow with how much a text says, so that long texts
             are not far from everything; "jeffreys" does, and is the paper's.
         anchors: texts whose trajectories are the anchors, S of all together. None is as many of

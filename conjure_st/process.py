@@ -26,11 +26,11 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 SPACINGS: tuple[str, ...] = get_args(Spacing)
 
 UNITS: dict[Weighting, str] = {
-    "uniform": "mean squared ε",
-    "score": "mean squared score",
+    "uniform": "‖Δε‖²",
+    "score": "‖Δs‖²",
     "girsanov": "nats",
 }
-"""What a divergence is measured in."""
+"""What a divergence is measured in; squares are summed over pixels, and a mean over steps."""
 
 FORMAT_VERSION = 1
 """Raised when the same settings give different numbers, so that old results are not mixed in."""

@@ -229,7 +229,7 @@ class TrajectoryScorer:
                     self.step_weights[self.compared],
                     self.denoiser.process.weighting,
                     guidance_scale=self.denoiser.process.guidance_scale,
-                    nfe=[self._crossings_of(pair, samples) for pair in tile],
+                    nfe=[self.crossings_of(pair, samples) for pair in tile],
                 )
                 yield from zip(tile, results, strict=True)
 
@@ -306,8 +306,10 @@ class TrajectoryScorer:
             raise ValueError(f"samples={samples}: there must be at least one.")
         return range(samples or self.denoiser.process.samples)
 
-    def _crossings_of(self, pair: Pair, samples: range) -> int:
+    def crossings_of(self, pair: Pair, samples: range) -> int:
         """Evaluations of one text along the other's trajectory that a pair takes."""
+        if pair[0] == pair[1]:
+            return 0
         free = self.crossings.free(_both_ways([pair]), set(pair))
         return len(samples) * int((~free[:, self.steps]).sum())
 

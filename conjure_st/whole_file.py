@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import tempfile
@@ -24,9 +25,9 @@ def check_place(path: Path, suffixes: Collection[str]) -> None:
         raise ValueError(f"{path} ends in none of {', '.join(suffixes)}, which name the format.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path} cannot be written: {path.parent} is no folder.")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} cannot be written: it is a folder.")
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise _unwritten(path, error) from error

@@ -97,7 +97,7 @@ class WordAttribution:
             counterpart is in none.
         jeffreys: J(1, 2), the divergence of the pair.
         similarity: c of the pair; NaN if the model does not ask for it.
-        unit: of all of these but c: "nats", "mean squared ε" or "mean squared score".
+        unit: of all of these but c: "nats", "‖Δε‖²" or "‖Δs‖²".
         model: name of the diffusion model; None where it was given as an object.
         process: its settings.
         nfe: denoiser evaluations spent on it; 0 if all was known.

@@ -181,7 +181,7 @@ def test_two_texts_or_a_file(run: Run, asked: list[Any], arguments: tuple[str, .
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"\n \n", "has no documents"),
+        (b"\n \n", "has no pairs"),
         (b"specific\tgeneral\n\n", "has no pairs"),
         (b"a cat\ta kitten\na cat\n", "line 2: 'a cat' is no pair"),
         (b"a cat\ta kitten\tmore\n", "line 1: 'a cat a kitten more' is no pair"),

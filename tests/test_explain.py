@@ -149,7 +149,7 @@ def test_sums_are_the_divergence(weighting: Weighting, guidance: float) -> None:
 def test_every_weighting_s_curve_is_what_that_weighting_scores(guidance: float) -> None:
     found = model(PROCESS.replace(guidance_scale=guidance, weighting="score")).explain(*PAIR)
     assert found.weightings == ["score", "uniform", "girsanov"]
-    units = {"score": "mean squared score", "uniform": "mean squared ε", "girsanov": "nats"}
+    units = {"score": "‖Δs‖²", "uniform": "‖Δε‖²", "girsanov": "nats"}
     for name, unit in units.items():
         process = PROCESS.replace(guidance_scale=guidance, weighting=name)
         [scored] = model(process).divergence([PAIR])
@@ -398,12 +398,6 @@ def test_explanations_do_not_depend_on_the_batch_size() -> None:
         assert found.score == pytest.approx(base.score, rel=1e-6)
 
 
-def test_a_cache_without_room_changes_the_cost_and_nothing_else() -> None:
-    with pytest.warns(UserWarning, match="will be sampled again"):
-        found = model(cache=TrajectoryCache(max_bytes=0)).explain(*PAIR)
-    assert found.maps == pytest.approx(model().explain(*PAIR).maps, rel=1e-6)
-
-
 def test_a_prompt_is_part_of_the_text() -> None:
     prompted = model(prompts={"photo": "a "}, default_prompt_name="photo")
     assert prompted.explain("cat", PAIR[1]).texts == PAIR  # before the first, as in `predict`
@@ -430,3 +424,16 @@ def test_weights_apply_to_squares_in_the_network_s_own_terms() -> None:
     w = weights("girsanov", found.scorer.denoiser.schedule)
     by_hand = 9 * w[:, None, None, None] * (found.fields.first - found.fields.second).double() ** 2
     assert found.maps == pytest.approx(by_hand.sum((2, 3)).mean(1).numpy(), rel=1e-6)
+
+
+def test_a_cache_that_holds_nothing_costs_nothing_more() -> None:
+    process = GenerativeProcess(steps=3, samples=2)
+    model = ConjureCrossEncoder(process=process, cache=TrajectoryCache(max_bytes=0))
+    asked = model.cost([("a cat", "a dog")]).nfe
+    found = model.explain("a cat", "a dog")
+    assert found.nfe == model.scorer.nfe == asked
+    [d] = model.divergence([("a cat", "a dog")])
+    assert found.divergence.jeffreys == pytest.approx(d.jeffreys, rel=1e-6)
+    assert found.divergence.similarity == pytest.approx(d.similarity, rel=1e-6)
+    assert found.divergence.similarity_error == pytest.approx(d.similarity_error, rel=1e-4)
+    assert found.divergence.nfe == d.nfe

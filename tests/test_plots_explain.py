@@ -182,7 +182,7 @@ def test_one_sample_has_no_band_and_a_note() -> None:
 def test_each_weighting_that_fits_has_its_own_axis(found: Explanation) -> None:
     axes = curves(found)
     assert [axis.get_ylabel() for axis in axes] == [
-        "mean squared ε", "mean squared score", "nats",
+        "‖Δε‖²", "‖Δs‖²", "nats",
     ]  # fmt: skip
     [legend] = axes[0].figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["along 1", "along 2"]
@@ -221,7 +221,7 @@ def bar_label(axis: Any) -> str:
 
 
 def test_the_colour_bar_has_a_unit(found: Explanation, latent: Explanation) -> None:
-    assert bar_label(maps(found)) == "mean squared ε\nper pixel"
+    assert bar_label(maps(found)) == "‖Δε‖²\nper pixel"
     nats = model(PROCESS.replace(weighting="girsanov")).explain(*PAIR)
     assert bar_label(maps(nats)) == "nats\nper pixel"
     axis = maps(latent)

@@ -82,8 +82,9 @@ def test_characters_that_no_font_has_are_said_once(found: Explanation, tmp_path:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         ConjureCrossEncoder(denoiser).explain(odd, "a dog").save(tmp_path / "x.png")
-    said = [str(w.message) for w in caught if "drawn as boxes" in str(w.message)]
-    assert len(said) == 1 and "Glyph" not in "".join(str(w.message) for w in caught)
+    said = [str(w.message) for w in caught if "Drawn as boxes" in str(w.message)]
+    assert len(said) == 1 and said[0].startswith(f"Drawn as boxes: {odd}. ")
+    assert "Glyph" not in "".join(str(w.message) for w in caught)
 
 
 # Refusals -----------------------------------------------------------------------------------

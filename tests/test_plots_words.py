@@ -94,7 +94,7 @@ def test_each_word_stands_in_the_row_of_its_bar_and_ticks_read_as_the_bars_do() 
     assert high > max(bar.get_x() + bar.get_width() for bar in bars(axis)[1])
     assert axis.yaxis_inverted()  # the first word is on top
     assert {f"“{RED}”", f"“{BLUE}”"} <= set(shown(axis))
-    assert "mean squared ε" in axis.get_xlabel() and "% of J = " in axis.get_xlabel()
+    assert "‖Δε‖²" in axis.get_xlabel() and "% of J = " in axis.get_xlabel()
 
 
 def test_lines_join_the_words_that_match() -> None:
@@ -168,7 +168,7 @@ def test_texts_that_have_nothing_to_compare() -> None:
     same = measured(RED, RED)
     axis = drawn(same)
     assert [-bar.get_width() for bar in bars(axis)[0]] == pytest.approx(same.first.drop.tolist())
-    assert "%" not in axis.get_xlabel() and "(mean squared ε)" in axis.get_xlabel()
+    assert "%" not in axis.get_xlabel() and "(‖Δε‖²)" in axis.get_xlabel()
     one = drawn(measured("", "a cat"))
     assert "(empty text)" in shown(one) and len(bars(one)[1]) == 2
     lonely = measured(samples=1)

@@ -98,7 +98,7 @@ def compose(
             elif panel == "curves":
                 curves(explanation, part)
             else:
-                grid = part.add_gridspec(1, 2, width_ratios=(7, 5))
+                grid = part.add_gridspec(1, 2, width_ratios=(7, 4.6), wspace=0.08)
                 maps(explanation, sample, axis=part.add_subplot(grid[0]))
                 scores(explanation, axis=part.add_subplot(grid[1]))
         if words is not None and len(heights) > len(panels):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import warnings
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -56,6 +57,15 @@ def page(
         ValueError: there is no such sample.
         ImportError: matplotlib is not installed.
     """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        content = _page(explanation, sample, words)
+    for said in dict.fromkeys(str(w.message) for w in caught):  # once, whatever the figures
+        warnings.warn(said, stacklevel=2)
+    return content
+
+
+def _page(explanation: Explanation, sample: int, words: WordAttribution | None) -> bytes:
     title = " and ".join(quoted(text, 60) for text in explanation.texts)
     body = [
         f"<h1>{_text(title)}</h1>",

@@ -6,6 +6,7 @@ matplotlib is imported here and in no other file.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,9 +93,12 @@ def rendered(whole: Figure, kind: str, title: str = "") -> bytes:
         if other not in lacking:
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
     if lacking:
+        said = " ".join(str(w.message) for w in lacking)
+        boxes = "".join(chr(int(n)) for n in dict.fromkeys(re.findall(r"Glyph (\d+)", said)))
         warnings.warn(
-            f"{len(lacking)} characters of the texts are drawn as boxes: no installed font that "
-            f"figures are set in ({', '.join(_families())}) has them. Noto Sans CJK has most.",
+            f"Drawn as boxes: {boxes}. No installed font that figures are set in "
+            f"({', '.join(_families())}) has {'it' if len(boxes) == 1 else 'them'}. Noto Sans CJK "
+            "has most.",
             stacklevel=2,
         )
     return content.getvalue()

@@ -20,7 +20,7 @@ from conjure_st.plots.maps import maps
 from conjure_st.plots.matrix import matrix
 from conjure_st.plots.morph import morph
 from conjure_st.plots.plane import plane
-from conjure_st.plots.style import styled
+from conjure_st.plots.style import rendered
 from conjure_st.plots.words import words
 from conjure_st.words import WordAttribution
 
@@ -93,8 +93,7 @@ def _write_json(path: Path, numbers: dict[str, Any]) -> None:
 
 
 def _picture(figure: Any, path: Path, seen: str) -> Any:
-    with styled():
-        figure.savefig(path)
+    path.write_bytes(rendered(figure, "png"))
     return gr.Image(path, alt_text=seen)
 
 
