@@ -6,7 +6,6 @@ imported inside the commands, so that --help and completion answer at once.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -19,6 +18,7 @@ from conjure_st.cli_explain import explain
 from conjure_st.cli_export import export
 from conjure_st.cli_lines import numbered_texts
 from conjure_st.cli_matrix import matrix
+from conjure_st.known import known
 from conjure_st.options import load, options
 from conjure_st.table import counted, models_table, ranking_table, score_table
 from conjure_st.terminal import LONG, hush, sentences, show
@@ -113,8 +113,8 @@ def score(text1: str, text2: str, as_json: bool, quiet: bool, **settings: Any) -
         }
         document = {
             "texts": [text1, text2],
-            **{name: _known(value) for name, (value, _) in measured.items()},
-            "standard_error": {name: _known(error) for name, (_, error) in measured.items()},
+            **{name: known(value) for name, (value, _) in measured.items()},
+            "standard_error": {name: known(error) for name, (_, error) in measured.items()},
             **_origin(model, settings),
         }
         show(document if as_json else score_table(document))
@@ -167,7 +167,7 @@ def rank(
             {
                 "rank": place,
                 "score": scores[i][0],
-                "standard_error": _known(scores[i][1]),
+                "standard_error": known(scores[i][1]),
                 "line": documents[i][0],
                 "document": documents[i][1],
             }
@@ -235,11 +235,6 @@ def _score(d: Divergence, model: ConjureCrossEncoder) -> tuple[float, float]:
     if model.module.similarity == "normalised":
         return (1 + d.similarity) / 2, error
     return 0.0 - d.jeffreys, error  # not -0.0 for a text with itself
-
-
-def _known(value: float) -> float | None:
-    """JSON has no NaN: the error from one sample, or c where it was not asked for."""
-    return None if math.isnan(value) else value
 
 
 def _origin(model: ConjureCrossEncoder, settings: dict[str, Any]) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from conjure_st.cli_lines import numbered_texts
+from conjure_st.known import known
 from conjure_st.options import load, options_without
 from conjure_st.table import counted, harmless, table
 from conjure_st.terminal import sentences, show
@@ -156,17 +156,12 @@ def _numbers(found: Containment) -> dict[str, Any]:
         "forward_kl": d.forward,
         "backward_kl": d.backward,
         "standard_error": {
-            "containment": _known(found.error),
-            "forward_kl": _known(d.forward_error),
-            "backward_kl": _known(d.backward_error),
+            "containment": known(found.error),
+            "forward_kl": known(d.forward_error),
+            "backward_kl": known(d.backward_error),
         },
-        "p": _known(found.p),
+        "p": known(found.p),
     }
-
-
-def _known(value: float) -> float | None:
-    """JSON has no NaN, the error from one sample."""
-    return None if math.isnan(value) else value
 
 
 def _pair(pair: Pair, found: Containment) -> dict[str, Any]:

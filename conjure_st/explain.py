@@ -21,6 +21,7 @@ from tqdm import tqdm
 from conjure_st.divergence import Divergence
 from conjure_st.fields import Fields, cost, fields, measured, terms
 from conjure_st.frames import Frames, frames
+from conjure_st.known import known
 from conjure_st.process import UNITS, WEIGHTINGS, GenerativeProcess, Weighting
 from conjure_st.scorer import TrajectoryScorer
 from conjure_st.texts import Pair
@@ -198,8 +199,8 @@ class Explanation:
         }
         return {
             "texts": list(self.texts),
-            **{name: _known(value) for name, (value, _) in values.items()},
-            "standard_error": {name: _known(error) for name, (_, error) in values.items()},
+            **{name: known(value) for name, (value, _) in values.items()},
+            "standard_error": {name: known(error) for name, (_, error) in values.items()},
             "curves": [
                 {
                     "weighting": curve.weighting,
@@ -208,8 +209,8 @@ class Explanation:
                     "timesteps": curve.timesteps.tolist(),
                     "forward": curve.per_step[0].tolist(),
                     "backward": curve.per_step[1].tolist(),
-                    "forward_error": [_known(e) for e in curve.errors[0].tolist()],
-                    "backward_error": [_known(e) for e in curve.errors[1].tolist()],
+                    "forward_error": [known(e) for e in curve.errors[0].tolist()],
+                    "backward_error": [known(e) for e in curve.errors[1].tolist()],
                 }
                 for curve in map(self.curve, self.weightings)
             ],
@@ -295,8 +296,3 @@ def _standard_error(values: Tensor, dim: int) -> Tensor:
     if samples == 1:
         return torch.full_like(values.select(dim, 0), math.nan)
     return values.std(dim) / math.sqrt(samples)
-
-
-def _known(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else value

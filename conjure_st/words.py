@@ -10,7 +10,6 @@ much two matched words set the texts apart is measured by putting each in the ot
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from conjure_st import fields
 from conjure_st.alterations import Alterations, alterations, mean_and_error
+from conjure_st.known import known
 from conjure_st.process import UNITS
 from conjure_st.texts import Pair
 from conjure_st.units import Unit, swapped, units
@@ -121,11 +121,11 @@ class WordAttribution:
         return {
             "texts": list(self.texts),
             "jeffreys": self.jeffreys,
-            "similarity": _known(self.similarity),
+            "similarity": known(self.similarity),
             "unit": self.unit,
             "words": [
                 {
-                    name: value if isinstance(value, list) else _known(value.tolist())
+                    name: value if isinstance(value, list) else known(value.tolist())
                     for name, value in vars(effects).items()
                 }
                 for effects in (self.first, self.second)
@@ -133,7 +133,7 @@ class WordAttribution:
             "joint": self.joint.tolist(),
             "overlap": self.overlap.tolist(),
             "matches": [
-                {name: _known(value) for name, value in match._asdict().items()}
+                {name: known(value) for name, value in match._asdict().items()}
                 for match in self.matches
             ],
             "model": self.model,
@@ -305,10 +305,3 @@ def _effects(parts: Sequence[Unit], found: Alterations, where: slice) -> Effects
         similarity_change=found.similarity_change[where].numpy(),
         similarity_change_error=change_error,
     )
-
-
-def _known(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, list):
-        return [_known(v) for v in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
