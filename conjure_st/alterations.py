@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conjure_st.divergence import weights
+from conjure_st.divergence import step_count, weights
 
 if TYPE_CHECKING:
     from conjure_st.explain import Explanation
@@ -123,7 +123,7 @@ def _scale(explanation: Explanation) -> Tensor:
     """[K, 1, 1, 1]: outputs times it have ||Δ||² = J."""
     process, steps = explanation.process, explanation.fields.steps
     by_step = weights(process.weighting, explanation.scorer.denoiser.schedule)[steps]
-    count = 1 if process.weighting == "girsanov" else len(steps)
+    count = step_count(process.weighting, len(steps))
     return process.guidance_scale * (by_step / count).sqrt()[:, None, None, None]
 
 

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from conjure_st.anchors import Anchors
 from conjure_st.cache import TrajectoryCache, TrajectoryKey
+from conjure_st.divergence import step_count
 from conjure_st.evaluator import Evaluator
 from conjure_st.states import Item, NotFiniteError, OwnStates
 from conjure_st.steps import Steps
@@ -66,8 +67,7 @@ class AnchoredProducts:
         count = len(anchors) * math.ceil(max(process.samples, LEAST) / len(anchors))
         self.items: list[Item] = [(anchors[j % len(anchors)], j) for j in range(count)]
         self._own = OwnStates(evaluator, cache, unconditional=True)
-        # A path's divergence adds its steps up; the other weightings' is a mean over them.
-        terms = count * (1 if process.weighting == "girsanov" else len(compared))
+        terms = count * step_count(process.weighting, len(compared))
         self._shares = process.guidance_scale**2 * weights[self._steps].repeat(count) / terms
 
     def gram(self, texts: Sequence[str], bar: tqdm[None] | None = None) -> np.ndarray:

@@ -19,7 +19,7 @@ from conjure_st.cli_export import export
 from conjure_st.cli_lines import numbered_texts
 from conjure_st.cli_matrix import matrix
 from conjure_st.known import known
-from conjure_st.options import load, options
+from conjure_st.options import load, options, utf8_text
 from conjure_st.table import counted, models_table, ranking_table, score_table
 from conjure_st.terminal import LONG, hush, sentences, show
 
@@ -72,14 +72,6 @@ def main() -> None:
     """Similarity of texts by what they make a text-to-image diffusion model imagine."""
 
 
-def _text(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:  # bytes that are no UTF-8 arrive as lone surrogates
-        raise click.BadParameter("it is not UTF-8 text.") from error
-    return value
-
-
 @main.command(
     epilog=_lines(
         "Examples",
@@ -90,8 +82,8 @@ def _text(context: click.Context, parameter: click.Parameter, value: str) -> str
         "    --model stable-diffusion-v1-5/stable-diffusion-v1-5",
     )
 )
-@click.argument("text1", callback=_text)
-@click.argument("text2", callback=_text)
+@click.argument("text1", callback=utf8_text)
+@click.argument("text2", callback=utf8_text)
 @options
 def score(text1: str, text2: str, as_json: bool, quiet: bool, **settings: Any) -> None:
     """How similar are two texts?
@@ -129,7 +121,7 @@ def score(text1: str, text2: str, as_json: bool, quiet: bool, **settings: Any) -
         'conjure-st rank "a red car" documents.txt --top-k 10 --race',
     )
 )
-@click.argument("query", callback=_text)
+@click.argument("query", callback=utf8_text)
 @click.argument("file", type=click.File("rb"))
 @click.option("--top-k", type=click.IntRange(min=1), help="Print the best N only.", metavar="N")
 @click.option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from conjure_st.options import load, options_without
+from conjure_st.options import load, options_without, utf8_text
 from conjure_st.table import harmless, score_table, table
 from conjure_st.terminal import LONG, sentences, show
 
@@ -29,17 +29,9 @@ _EXAMPLES = "\n".join(
 )
 
 
-def _text(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:  # bytes that are no UTF-8 arrive as lone surrogates
-        raise click.BadParameter("it is not UTF-8 text.") from error
-    return value
-
-
 @click.command(epilog=_EXAMPLES)
-@click.argument("text1", callback=_text)
-@click.argument("text2", callback=_text)
+@click.argument("text1", callback=utf8_text)
+@click.argument("text2", callback=utf8_text)
 @click.option(
     "-o",
     "--out",

@@ -28,7 +28,7 @@ from scipy import stats
 
 from conjure_st.agreement.compare import INTERVAL, RESAMPLES, Estimate
 from conjure_st.agreement.statistics import draws
-from conjure_st.divergence import Divergence
+from conjure_st.divergence import Divergence, step_count
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +58,7 @@ class Containment:
             return np.full(terms.shape[:2], math.nan)
         spread = terms.std(2, ddof=1) / math.sqrt(samples)
         # Of a mean over steps, or a sum over them: as per_step has it.
-        return spread * self._share_of_a_step
-
-    @property
-    def _share_of_a_step(self) -> float:
-        d = self.divergence
-        return 1.0 if d.weighting == "girsanov" else 1.0 / d.terms.shape[1]
+        return spread / step_count(self.divergence.weighting, terms.shape[1])
 
 
 def containment(divergence: Divergence) -> Containment:

@@ -129,7 +129,7 @@ class Divergence:
     @property
     def per_step(self) -> np.ndarray:
         """[2, T] float64: what each step adds to forward and backward; sums to them over T."""
-        return self.terms.mean(2) / _step_count(self.weighting, self.terms.shape[1])
+        return self.terms.mean(2) / step_count(self.weighting, self.terms.shape[1])
 
     def swapped(self) -> Divergence:
         """That of the pair (text 2, text 1): the directions change places, all else stays."""
@@ -145,7 +145,7 @@ class Divergence:
     @property
     def per_sample(self) -> np.ndarray:
         """[2, S] float64: forward and backward as each sample alone would have them."""
-        return self.terms.sum(1) / _step_count(self.weighting, self.terms.shape[1])
+        return self.terms.sum(1) / step_count(self.weighting, self.terms.shape[1])
 
 
 def divergence(
@@ -234,7 +234,7 @@ def divergences(
         (p.to("cpu", torch.float64) * w).contiguous() for p in products
     )
     terms = difference * guidance_scale**2
-    per_sample = _ordered_sum(terms, 2) / _step_count(weighting, shape[2])
+    per_sample = _ordered_sum(terms, 2) / step_count(weighting, shape[2])
     jeffreys_samples = (per_sample[:, 0] + per_sample[:, 1]) / 2
     directions = _mean(per_sample)
     similarity, similarity_error = _cosine(*(_ordered_sum(p, 2) for p in (first, second, cross)))
@@ -268,7 +268,7 @@ def divergences(
     ]
 
 
-def _step_count(weighting: Weighting, steps: int) -> int:
+def step_count(weighting: Weighting, steps: int) -> int:
     """What the sum over steps is divided by: a path's KL adds steps up, an expectation does not."""
     return 1 if weighting == "girsanov" else steps
 

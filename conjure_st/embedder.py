@@ -26,6 +26,7 @@ from torch import Tensor
 from conjure_st.anchors import AnchorStates
 from conjure_st.cache import TrajectoryCache, TrajectoryKey
 from conjure_st.denoisers import Denoiser
+from conjure_st.divergence import step_count
 from conjure_st.evaluator import Evaluator
 from conjure_st.states import NotFiniteError
 from conjure_st.steps import Steps
@@ -72,8 +73,7 @@ class AnchoredEmbedder:
         self.evaluator = Evaluator(denoiser, batch_size)
         self.anchors = AnchorStates(self.evaluator, anchors, steps)
         self.cache = TrajectoryCache() if cache is None else cache
-        # A path's divergence adds its steps up; the other weightings' is a mean over them.
-        count = process.samples * (1 if process.weighting == "girsanov" else len(self._compared))
+        count = process.samples * step_count(process.weighting, len(self._compared))
         shares = [w[k] / (count * self.anchors.texts_at(k)) for _, _, k in self.anchors.cells]
         self._factors = process.guidance_scale * torch.stack(shares).sqrt().float()
         self.projected_dimension = dimension

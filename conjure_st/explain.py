@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from conjure_st.divergence import Divergence
+from conjure_st.divergence import Divergence, step_count
 from conjure_st.fields import Fields, cost, fields, measured, terms
 from conjure_st.frames import Frames, frames
 from conjure_st.known import known
@@ -247,8 +247,7 @@ class Explanation:
         return terms(self.scorer, self.fields, weighting)
 
     def _count(self, weighting: Weighting) -> int:
-        """What sums over steps are divided by; see `conjure_st.divergence`."""
-        return 1 if weighting == "girsanov" else len(self.fields.steps)
+        return step_count(weighting, len(self.fields.steps))
 
 
 def explain(

@@ -167,3 +167,12 @@ def check_device(device: str | None) -> None:
             raise click.BadParameter(
                 f"{device!r} cannot be used here: {reason}", param_hint="'--device'"
             ) from error
+
+
+def utf8_text(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """The callback of an argument that is a text."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # bytes that are no UTF-8 arrive as lone surrogates
+        raise click.BadParameter("it is not UTF-8 text.") from error
+    return value
