@@ -1,4 +1,4 @@
-"""conjure-st: semantic similarity of texts from the images that they conjure.
+"""conjure-st: semantic similarity of texts from what they conjure: images, or words.
 
 >>> from conjure_st import GenerativeProcess
 >>> GenerativeProcess.preset("paper").steps
@@ -19,16 +19,20 @@ _WHERE = {
     "GenerativeProcess": "process",
     "TrajectoryCache": "cache",
     "TrajectoryScorer": "scorer",
+    "TextualProcess": "textual.process",
     "load": "denoisers",
+    "load_language_model": "textual.loading",
 }
 __all__ = [
     "ConjureCrossEncoder",
     "ConjureSentenceTransformer",
     "Divergence",
     "GenerativeProcess",
+    "TextualProcess",
     "TrajectoryCache",
     "TrajectoryScorer",
     "load",
+    "load_language_model",
 ]
 
 if TYPE_CHECKING:
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
     from conjure_st.process import GenerativeProcess
     from conjure_st.scorer import TrajectoryScorer
     from conjure_st.sentence_transformer import ConjureSentenceTransformer
+    from conjure_st.textual.loading import load_language_model
+    from conjure_st.textual.process import TextualProcess
 
 
 def __getattr__(name: str) -> Any:

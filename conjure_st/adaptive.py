@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from conjure_st.divergence import Divergence
-from conjure_st.scorer import TrajectoryScorer
+from conjure_st.pair_scorer import PairScorer
 from conjure_st.texts import Pair, check_pairs
 
 FEW_SAMPLES, MOST_SAMPLES = 4, 64
@@ -14,7 +14,7 @@ FEW_SAMPLES, MOST_SAMPLES = 4, 64
 
 
 def divergences_within(
-    scorer: TrajectoryScorer,
+    scorer: PairScorer,
     pairs: Sequence[Pair],
     tolerance: float,
     error: Callable[[Divergence], float],
@@ -44,8 +44,8 @@ def divergences_within(
     if not tolerance > 0:
         raise ValueError(f"tolerance={tolerance} is not positive. Pass, for example, 0.01.")
     undecided = list(dict.fromkeys(check_pairs(pairs)))
-    count, most = len(undecided), max(MOST_SAMPLES, scorer.denoiser.process.samples)
-    samples = max(FEW_SAMPLES, scorer.denoiser.process.samples)
+    count, most = len(undecided), max(MOST_SAMPLES, scorer.generator.process.samples)
+    samples = max(FEW_SAMPLES, scorer.generator.process.samples)
     found: dict[Pair, Divergence] = {}
     while undecided:
         results = scorer.divergences(

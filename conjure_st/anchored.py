@@ -28,7 +28,8 @@ from conjure_st.anchors import Anchors
 from conjure_st.cache import TrajectoryCache, TrajectoryKey
 from conjure_st.divergence import step_count
 from conjure_st.evaluator import Evaluator
-from conjure_st.states import Item, NotFiniteError, OwnStates
+from conjure_st.finite import NotFiniteError
+from conjure_st.states import Item, OwnStates
 from conjure_st.steps import Steps
 
 BLOCK_BYTES = 1 << 27

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from conjure_st.cache import TrajectoryCache, TrajectoryKey
 from conjure_st.evaluator import Evaluator
-from conjure_st.states import NotFiniteError, OwnStates
+from conjure_st.finite import NotFiniteError
+from conjure_st.states import OwnStates
 from conjure_st.texts import check_text
 from conjure_st.trajectory import Known, Trajectory, replay, sample
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
-from conjure_st.denoisers import Denoiser
+from conjure_st.generator import Generator
 from conjure_st.store import Store, default_folder
 from conjure_st.trajectory import Crossed, Known, Trajectory
 
@@ -45,10 +45,10 @@ class TrajectoryKey(NamedTuple):
     sample: int
 
     @classmethod
-    def of(cls, denoiser: Denoiser, text: str, sample: int) -> TrajectoryKey:
-        """The key of a text's sample under a denoiser and its process."""
-        process = denoiser.process.trajectory_fingerprint()
-        return cls(denoiser.identity, process, str(denoiser.dtype), text, sample)
+    def of(cls, generator: Generator, text: str, sample: int) -> TrajectoryKey:
+        """The key of a text's sample under a model and its process."""
+        process = generator.process.trajectory_fingerprint()
+        return cls(generator.identity, process, str(generator.dtype), text, sample)
 
     def digest(self, *more: object) -> str:
         """64 hexadecimal digits: of the trajectory, or of a row that depends on `more` besides."""

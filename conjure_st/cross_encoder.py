@@ -1,4 +1,4 @@
-"""ConjureCrossEncoder: a sentence-transformers CrossEncoder whose scores come from imagery."""
+"""ConjureCrossEncoder: a sentence-transformers CrossEncoder that scores by what texts conjure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from torch import nn
 
 from conjure_st.cache import TrajectoryCache
 from conjure_st.card import model_card
+from conjure_st.generator import Process
 from conjure_st.measures import Measures
 from conjure_st.module import ConjureModule, Similarity
-from conjure_st.process import GenerativeProcess
 from conjure_st.race import survivors
 from conjure_st.text_module import saved_model_type
 from conjure_st.texts import Pair, check_pairs
@@ -31,15 +31,18 @@ _PREDICT_ARGUMENTS = list(inspect.signature(CrossEncoder.predict).parameters)[1:
 
 
 class ConjureCrossEncoder(Measures):
-    """Similarity of two texts by what they make a text-to-image diffusion model imagine.
+    """Similarity of two texts by what they make a model of images draw, or a model of language say.
 
     Args:
-        model_name_or_path: "picturebook" (the embedded model, offline), a diffusers model on the
-            hub, its folder or single .safetensors file, a diffusers pipeline, a denoiser, or a
-            folder that `save_pretrained` wrote.
-        process: settings of the generative process; defaults to `GenerativeProcess()`.
-        similarity: "normalised" (the default): scores in [0, 1], (1+c)/2. "jeffreys": -J, the
-            paper's score. This and the process of a saved folder are its own.
+        model_name_or_path: "picturebook" (the embedded diffusion model, offline), a diffusers model
+            on the hub, its folder or single .safetensors file, a diffusers pipeline, a denoiser;
+            "picturebook-lm" (the embedded language model), any causal language model of
+            transformers on the hub or in a folder, a pair (model, tokenizer); or a folder that
+            `save_pretrained` wrote. What it is, its files say.
+        process: settings: a `GenerativeProcess` of a diffusion model, a `TextualProcess` of a
+            language model; defaults to either's own defaults.
+        similarity: "normalised" (the default): scores in [0, 1], (1+c)/2. "jeffreys": -J, of images
+            the paper's score. This and the process of a saved folder are its own.
         device: "cpu", "cuda", …; None chooses.
         dtype: of the network, such as "float16"; None is the process's, or float32.
         variant: of the weight files, such as "fp16".
@@ -50,9 +53,9 @@ class ConjureCrossEncoder(Measures):
         cache: of trajectories and pairs, which may be shared between models: a folder, or a
             TrajectoryCache. None is the user's cache folder, or what CONJURE_ST_CACHE says (a
             folder, or "off": in memory only).
-        evaluation_batch_size: rows of one denoiser call; None chooses by device. Scores do not
+        evaluation_batch_size: rows of one call of the network; None chooses. Scores do not
             depend on it. (`predict`'s own batch_size counts pairs.)
-        max_length: tokens of a text that are read, up to the text encoder's own limit.
+        max_length: tokens of a text that are read, up to the model's own limit.
         prompts: texts to put before a pair's first text, by name; see CrossEncoder. To put both
             texts into a sentence, use the process's prompt_template.
         default_prompt_name: which of them is used unasked.
@@ -60,7 +63,7 @@ class ConjureCrossEncoder(Measures):
         model_card_data: see CrossEncoder.
 
     Raises:
-        ValueError, TypeError, OSError: as `conjure_st.denoisers.load`.
+        ValueError, TypeError, OSError: as `conjure_st.denoisers.load` and `load_language_model`.
     """
 
     # A saved folder names this class; it is ours and installed, so it needs no trust.
@@ -72,7 +75,7 @@ class ConjureCrossEncoder(Measures):
         self,
         model_name_or_path: Any = "picturebook",
         *,
-        process: GenerativeProcess | None = None,
+        process: Process | None = None,
         similarity: Similarity | None = None,
         device: str | None = None,
         dtype: str | torch.dtype | None = None,
@@ -119,7 +122,7 @@ class ConjureCrossEncoder(Measures):
                 model_kwargs={"dtype": dtype} if dtype else None,
                 **common,
             )
-            self.scorer.evaluator.batch_size = evaluation_batch_size
+            self.scorer.batch_size = evaluation_batch_size
             if cache is not None:
                 self.scorer.use(TrajectoryCache.at(cache))
         else:
@@ -143,12 +146,12 @@ class ConjureCrossEncoder(Measures):
             super().__init__(
                 modules=[module],
                 activation_fn=activation_fn,
-                **{**common, "device": device or str(module.scorer.denoiser.device)},
+                **{**common, "device": device or str(module.generator.device)},
             )
             # sentence-transformers writes a given card as it is, and would otherwise write its
             # own about a trained model, scoring sample texts to do so.
             self._model_card_text = model_card(  # type: ignore[assignment]
-                module.saved_name, similarity, module.scorer.denoiser.process.to_dict()
+                module.saved_name, similarity, module.generator.process.to_dict()
             )
         if max_length is not None:
             self.module.max_seq_length = max_length

@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from conjure_st.cache import TrajectoryCache, TrajectoryKey
 from conjure_st.evaluator import Evaluator
+from conjure_st.finite import NotFiniteError
 from conjure_st.inner_products import InnerProducts, inner_products
-from conjure_st.states import Block, NotFiniteError, OwnStates
+from conjure_st.states import Block, OwnStates
 from conjure_st.texts import Pair
 
 DIFFERENCE, CROSS = InnerProducts._fields.index("difference"), InnerProducts._fields.index("cross")

@@ -28,7 +28,7 @@ from conjure_st.cache import TrajectoryCache, TrajectoryKey
 from conjure_st.denoisers import Denoiser
 from conjure_st.divergence import step_count
 from conjure_st.evaluator import Evaluator
-from conjure_st.states import NotFiniteError
+from conjure_st.finite import NotFiniteError
 from conjure_st.steps import Steps
 
 BLOCK_BYTES = 1 << 26
@@ -87,6 +87,9 @@ class AnchoredEmbedder:
     def denoiser(self) -> Denoiser:
         """The model under its process."""
         return self.evaluator.denoiser
+
+    generator = denoiser
+    """As every engine calls it."""
 
     @property
     def nfe(self) -> int:

@@ -4,39 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from conjure_st.cache import TrajectoryCache
-from conjure_st.embedder import AnchoredEmbedder
-from conjure_st.process import GenerativeProcess
+from conjure_st.engines import embedder_of
+from conjure_st.generator import Process
 from conjure_st.text_module import TextModule
 from conjure_st.texts import check_text
+from conjure_st.textual.language_model import LanguageModel
 
 DIMENSION = 1024
+"""Of a diffusion model's embedding, unless another one is asked for."""
+
+Dimension: TypeAlias = int | Literal["auto"] | None
 
 
 class ConjureEmbeddingModule(TextModule):
     """Texts to anchored embeddings, for use inside a sentence-transformers SentenceTransformer.
 
     Args:
-        model: what `conjure_st.denoisers.load` takes, or a denoiser.
+        model: what `conjure_st.denoisers.load` or `load_language_model` takes; or a denoiser or a
+            LanguageModel.
         process: settings; a dict of them is what a saved folder has.
-        dimension: of an embedding; None is that of the unprojected φ.
+        dimension: of an embedding. None is that of the unprojected φ. "auto" is 1024, and of a
+            language model None: the number of continuations that all texts are asked about.
         anchors: texts whose trajectories the anchor states are; None is the unconditional
             process's.
         cache: of trajectories and embeddings; see `TrajectoryCache.at`.
-        evaluation_batch_size: rows of one denoiser call; None chooses by device.
-        loading: further arguments of `conjure_st.denoisers.load`.
+        evaluation_batch_size: rows of one call of the network; None chooses by device.
+        loading: further arguments of these.
 
     Raises:
-        ValueError: as `AnchoredEmbedder`, and whatever loading raises.
+        ValueError: as `AnchoredEmbedder` or `TextualEmbedder`, and whatever loading raises.
     """
 
     def __init__(
         self,
         model: Any = "picturebook",
-        process: GenerativeProcess | dict[str, Any] | None = None,
-        dimension: int | None = DIMENSION,
+        process: Process | dict[str, Any] | None = None,
+        dimension: Dimension = "auto",
         anchors: Sequence[str] | None = None,
         *,
         cache: TrajectoryCache | str | Path | None = None,
@@ -44,8 +50,10 @@ class ConjureEmbeddingModule(TextModule):
         **loading: Any,
     ) -> None:
         super().__init__(model, process, **loading)
-        self.embedder = AnchoredEmbedder(
-            self.denoiser,
+        if dimension == "auto":
+            dimension = None if isinstance(self.generator, LanguageModel) else DIMENSION
+        self.embedder = embedder_of(
+            self.generator,
             anchors=anchors,
             dimension=dimension,
             cache=TrajectoryCache.at(cache),
@@ -70,7 +78,7 @@ class ConjureEmbeddingModule(TextModule):
         """Adds "sentence_embedding", [B, dimension] float32 on the model's device."""
         self.follow_networks()
         embeddings = self.embedder.embed(features["texts"])
-        features["sentence_embedding"] = embeddings.to(self.denoiser.device)
+        features["sentence_embedding"] = embeddings.to(self.generator.device)
         return features
 
     def get_config_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a cross-encoder and an embedding model share: a denoiser, a cache, a reader of texts.
+"""What a cross-encoder and an embedding model share: an engine, a cache, a reader of texts.
 
 Whatever is made of many texts takes either of them.
 """
@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from conjure_st.embedder import AnchoredEmbedder
+from conjure_st.engines import Embedder
 from conjure_st.module import ConjureModule
+from conjure_st.pair_scorer import PairScorer
 from conjure_st.scorer import TrajectoryScorer
 from conjure_st.texts import check_text
 
@@ -20,11 +22,26 @@ if TYPE_CHECKING:
 Model: TypeAlias = "Measures | ConjureSentenceTransformer"
 
 
-def engine(model: Model) -> TrajectoryScorer | AnchoredEmbedder:
-    """What spends a model's evaluations: it has an `evaluator`, a `cache`, a `denoiser`, `nfe`."""
+def engine(model: Model) -> PairScorer | Embedder:
+    """What spends a model's evaluations: it has a `generator`, a `cache` and `nfe`."""
     module = model.module
     module.follow_networks()
     return module.scorer if isinstance(module, ConjureModule) else module.embedder
+
+
+def drawing_engine(model: Model) -> TrajectoryScorer | AnchoredEmbedder:
+    """That of a diffusion model, which has an `evaluator` of a denoiser.
+
+    Raises:
+        TypeError: it is a language model, which draws nothing.
+    """
+    of = engine(model)
+    if not isinstance(of, (TrajectoryScorer, AnchoredEmbedder)):
+        raise TypeError(
+            "A language model says what comes to its mind and draws nothing. Pass a text-to-image "
+            "model for pictures."
+        )
+    return of
 
 
 def read(model: Model, texts: Sequence[str]) -> list[str]:

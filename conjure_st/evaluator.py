@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor
 from tqdm import tqdm
 
+from conjure_st.batches import Batches
 from conjure_st.denoisers import Conditioning, Denoiser, stack
 
 ENCODED_BYTES = 1 << 29
@@ -26,7 +26,7 @@ SMALL = 48 * 48
 """Latents of which 128 at a time are fastest on two cores (benchmarks/cost.py)."""
 
 
-class Evaluator:
+class Evaluator(Batches):
     """Encodes each distinct text once, evaluates rows in batches, and counts them.
 
     Args:
@@ -43,9 +43,8 @@ class Evaluator:
     """
 
     def __init__(self, denoiser: Denoiser, batch_size: int | None = None) -> None:
+        super().__init__(batch_size)
         self.denoiser = denoiser
-        self.batch_size = batch_size
-        self.nfe = 0
         self._encoded: OrderedDict[str, Conditioning] = OrderedDict()
         self._nothing: Conditioning | None = None
         self._starts: dict[int, Tensor] = {}
@@ -61,19 +60,11 @@ class Evaluator:
         }
 
     @property
-    def batch_size(self) -> int | None:
-        """Rows of one denoiser call, where they were chosen."""
-        return self._batch_size
-
-    @batch_size.setter
-    def batch_size(self, rows: int | None) -> None:
-        if rows is not None and rows < 1:
-            raise ValueError(f"batch_size={rows}: a batch has at least one row.")
-        self._batch_size = rows
+    def device(self) -> torch.device:
+        return self.denoiser.device
 
     @property
     def rows_per_call(self) -> int:
-        """Rows of one denoiser call."""
         if self.batch_size is not None:
             return self.batch_size
         _, height, width = self.denoiser.latent_shape
@@ -160,32 +151,34 @@ class Evaluator:
         Raises:
             torch.OutOfMemoryError: a single row is too much for the device.
         """
-        device = self.denoiser.device
-        outputs: list[Tensor] = []
-        start = 0
-        while start < len(x):
-            size = min(self.rows_per_call, len(x) - start)
-            rows = slice(start, start + size)
-            where = under[rows].to(device)
-            output = None
-            try:
-                output = self.denoiser.predict(
-                    x[rows].to(device),
-                    k[rows].to(device),
-                    {name: tensor[where] for name, tensor in conditioning.items()},
-                )
-            except RuntimeError as error:
-                if size == 1 or not should_reduce_batch_size(error):
-                    raise
-            if output is None:  # out of the except clause, whose traceback holds on to memory
-                self._halve(size)
-                continue
-            outputs.append(output)
-            self.nfe += len(output)
-            if bar is not None:
-                bar.update(len(output))
-            start += size
+        outputs = [
+            output
+            for _, output in self.in_batches(
+                len(x),
+                lambda rows: self._evaluated(x[rows], k[rows], conditioning, under[rows], bar),
+            )
+        ]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _evaluated(
+        self,
+        x: Tensor,
+        k: Tensor,
+        conditioning: Conditioning,
+        under: Tensor,
+        bar: tqdm[None] | None,
+    ) -> Tensor:
+        """One call."""
+        where = under.to(self.device)
+        output = self.denoiser.predict(
+            x.to(self.device),
+            k.to(self.device),
+            {name: tensor[where] for name, tensor in conditioning.items()},
+        )
+        self.nfe += len(output)
+        if bar is not None:
+            bar.update(len(output))
+        return output
 
     def silent_start(self, samples: Sequence[int], bar: tqdm[None] | None = None) -> Tensor:
         """o(x_0, ∅): [N, C, H, W] float32 on the CPU, evaluated once per sample.
@@ -204,13 +197,3 @@ class Evaluator:
         """Evaluations that `silent_start` would spend on these samples now."""
         self._forget_if_moved()
         return len(samples - set(self._starts))
-
-    def _halve(self, size: int) -> None:
-        self.batch_size = size // 2
-        clear_device_cache()
-        warnings.warn(
-            f"{size} evaluations at a time are more than the memory of {self.denoiser.device} "
-            f"holds. Going on with {self.batch_size}; evaluation_batch_size={self.batch_size} "
-            "would start there.",
-            stacklevel=3,
-        )

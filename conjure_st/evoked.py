@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from conjure_st.engine import Model, engine, read
+from conjure_st.engine import Model, drawing_engine, engine, read
 from conjure_st.states import OwnStates
 
 if TYPE_CHECKING:
@@ -101,14 +101,14 @@ def evoking_cost(model: Model, texts: Sequence[str], *, samples: int | None = No
 
 def _own(model: Model) -> OwnStates:
     """Trajectories without what only a score needs."""
-    of = engine(model)
+    of = drawing_engine(model)
     return OwnStates(of.evaluator, of.cache, unconditional=False)
 
 
 def _numbers(model: Model, samples: int | None) -> range:
     if samples is not None and samples < 1:
         raise ValueError(f"samples={samples}: there must be at least one.")
-    return range(samples or engine(model).denoiser.process.samples)
+    return range(samples or engine(model).generator.process.samples)
 
 
 def _decoded(own: OwnStates, states: Tensor, side: int | None) -> list[Image]:

@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from conjure_st.crossing import Crossing
 from conjure_st.divergence import Divergence, divergence, weights
+from conjure_st.finite import NotFiniteError
 from conjure_st.inner_products import InnerProducts, inner_products
 from conjure_st.outputs import Outputs
 from conjure_st.process import Weighting
 from conjure_st.scorer import TrajectoryScorer
-from conjure_st.states import NotFiniteError
 from conjure_st.texts import Pair
 
 

@@ -15,8 +15,8 @@ import torch
 from conjure_st.adaptive import divergences_within
 from conjure_st.cache import TrajectoryCache
 from conjure_st.divergence import Divergence
-from conjure_st.process import GenerativeProcess
-from conjure_st.scorer import TrajectoryScorer
+from conjure_st.engines import scorer_of
+from conjure_st.generator import Process
 from conjure_st.text_module import TextModule
 from conjure_st.texts import Pair, check_pairs
 
@@ -30,12 +30,13 @@ class ConjureModule(TextModule):
     """Pairs of texts to logits, for use inside a sentence-transformers CrossEncoder.
 
     Args:
-        model: what `conjure_st.denoisers.load` takes, or a denoiser.
+        model: what `conjure_st.denoisers.load` or `load_language_model` takes; or a denoiser or a
+            LanguageModel.
         process: settings; a dict of them is what a saved folder has.
-        similarity: "normalised" (c) or "jeffreys" (-J, the paper's raw score).
+        similarity: "normalised" (c) or "jeffreys" (-J; of images the paper's raw score).
         cache: of trajectories and pairs; see `TrajectoryCache.at`.
-        evaluation_batch_size: rows of one denoiser call; None chooses by device.
-        loading: further arguments of `conjure_st.denoisers.load`.
+        evaluation_batch_size: rows of one call of the network; None chooses by device.
+        loading: further arguments of these.
 
     Raises:
         ValueError: an unknown similarity, and whatever loading raises.
@@ -46,7 +47,7 @@ class ConjureModule(TextModule):
     def __init__(
         self,
         model: Any = "picturebook",
-        process: GenerativeProcess | dict[str, Any] | None = None,
+        process: Process | dict[str, Any] | None = None,
         similarity: Similarity = "normalised",
         *,
         cache: TrajectoryCache | str | Path | None = None,
@@ -59,8 +60,8 @@ class ConjureModule(TextModule):
             )
         super().__init__(model, process, **loading)
         self.similarity: Similarity = similarity
-        self.scorer = TrajectoryScorer(
-            self.denoiser,
+        self.scorer = scorer_of(
+            self.generator,
             cache=TrajectoryCache.at(cache),
             batch_size=evaluation_batch_size,
             normalise=similarity == "normalised",
@@ -99,7 +100,7 @@ class ConjureModule(TextModule):
         else:
             c = torch.tensor([d.similarity for d in found], dtype=torch.float64)
             logits = (torch.log1p(c) - torch.log1p(-c)).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
-        features["scores"] = logits.float().to(self.denoiser.device).unsqueeze(1)
+        features["scores"] = logits.float().to(self.generator.device).unsqueeze(1)
         return features
 
     def divergences(
@@ -114,7 +115,7 @@ class ConjureModule(TextModule):
             pairs: M of them.
             tolerance: largest standard error of a score, for which samples are added to a pair.
                 The score is (1+c)/2, or -J. None takes the process's samples of every pair.
-            show_progress_bar: count denoiser evaluations.
+            show_progress_bar: count evaluations.
         """
         self.follow_networks()
         if tolerance is None:

@@ -16,7 +16,8 @@ from tqdm import tqdm
 from conjure_st.cache import CrossedKey, TrajectoryCache, TrajectoryKey
 from conjure_st.crossing import Crossing
 from conjure_st.evaluator import Evaluator
-from conjure_st.states import Block, NotFiniteError, OwnStates
+from conjure_st.finite import NotFiniteError
+from conjure_st.states import Block, OwnStates
 from conjure_st.trajectory import Crossed
 
 KEPT_AFTER = 4

@@ -11,9 +11,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -23,40 +21,18 @@ from conjure_st.crossing import Crossing, Crossings, tiles
 from conjure_st.denoisers import Denoiser
 from conjure_st.divergence import Divergence, divergences
 from conjure_st.evaluator import Evaluator
+from conjure_st.finite import NotFiniteError
 from conjure_st.inner_products import InnerProducts
-from conjure_st.states import NotFiniteError, OwnStates
+from conjure_st.pair_scorer import Cost, PairScorer
+from conjure_st.states import OwnStates
 from conjure_st.steps import Steps
-from conjure_st.texts import Pair, check_pairs, check_text
-
-Measure = Literal["jeffreys", "similarity", "forward"]
+from conjure_st.texts import Pair
 
 BLOCK_TEXTS, BLOCK_BYTES = 64, 1 << 30
 """Texts whose states are unrolled at a time: bounds memory whatever the number of pairs."""
 
 
-class Cost(NamedTuple):
-    """What a call costs.
-
-    Attributes:
-        texts: distinct ones.
-        pairs: distinct ones, in either order; a text with itself costs nothing.
-        own: denoiser evaluations (NFE) along trajectories that are not in the cache yet.
-        cross: denoiser evaluations of one text along the other's trajectory, of pairs that are
-            not in the cache yet.
-    """
-
-    texts: int
-    pairs: int
-    own: int
-    cross: int
-
-    @property
-    def nfe(self) -> int:
-        """All evaluations."""
-        return self.own + self.cross
-
-
-class TrajectoryScorer:
+class TrajectoryScorer(PairScorer):
     """Divergences of pairs of texts under one denoiser.
 
     Args:
@@ -92,7 +68,6 @@ class TrajectoryScorer:
         self.use(TrajectoryCache() if cache is None else cache)
 
     def use(self, cache: TrajectoryCache) -> None:
-        """Keep trajectories and inner products there from now on."""
         self.cache = cache
         self.own = OwnStates(self.evaluator, cache, unconditional=self.normalise)
         self.crossings = Crossings(self.evaluator, self.own, cache, self.normalise)
@@ -103,19 +78,22 @@ class TrajectoryScorer:
         return self.evaluator.denoiser
 
     @property
+    def generator(self) -> Denoiser:
+        return self.evaluator.denoiser
+
+    @property
+    def batch_size(self) -> int | None:
+        return self.evaluator.batch_size
+
+    @batch_size.setter
+    def batch_size(self, rows: int | None) -> None:
+        self.evaluator.batch_size = rows
+
+    @property
     def nfe(self) -> int:
-        """Denoiser evaluations spent so far, on own trajectories and on cross passes."""
         return self.evaluator.nfe
 
     # What it costs --------------------------------------------------------------------------
-
-    def cost(self, pairs: Sequence[Pair], *, samples: int | None = None) -> Cost:
-        """What `divergences` would spend on these pairs now, if the cache can hold their texts.
-
-        Raises:
-            ValueError: something is no pair of strings.
-        """
-        return self._cost(_distinct(check_pairs(pairs)), self._numbers(samples))
 
     def _cost(self, distinct: list[Pair], samples: range) -> Cost:
         cross, wanted = 0, defaultdict[str, set[int]](set)
@@ -132,87 +110,11 @@ class TrajectoryScorer:
         own = self.own.missing_nfe(wanted, samples)
         return Cost(len(texts), len(distinct), own, cross)
 
-    # Scores ---------------------------------------------------------------------------------
-
-    def divergences(
-        self,
-        pairs: Sequence[Pair],
-        *,
-        samples: int | None = None,
-        show_progress_bar: bool = False,
-    ) -> list[Divergence]:
-        """The divergence of each pair, in the given order.
-
-        Args:
-            pairs: M pairs of texts.
-            samples: Monte-Carlo samples of each; None is the process's.
-            show_progress_bar: count denoiser evaluations, once it takes longer than two seconds.
-
-        Returns:
-            M of them. `nfe` of each is the number of its cross evaluations when nothing is known;
-            those of own trajectories belong to texts, not to pairs. What is spent in fact is
-            counted in the scorer's `nfe`.
-
-        Raises:
-            ValueError: something is no pair of strings, or the model's output is not finite (the
-                text or pair is named).
-        """
-        checked = check_pairs(pairs)
-        numbers = self._numbers(samples)
-        found = dict(self._divergences(_distinct(checked), numbers, show_progress_bar))
-        # Each pair is computed in one direction, so that symmetry is exact.
-        same = self._of_itself(len(numbers))
-        return [
-            same if a == b else found[a, b] if a < b else found[b, a].swapped() for a, b in checked
-        ]
-
-    def distance_matrix(
-        self,
-        texts: Sequence[str],
-        texts2: Sequence[str] | None = None,
-        *,
-        measure: Measure = "jeffreys",
-        show_progress_bar: bool = False,
-    ) -> np.ndarray:
-        """All divergences of N texts from one another, or from M others.
-
-        Args:
-            texts: N texts.
-            texts2: M texts. None is the same ones.
-            measure: "jeffreys"; "similarity", the normalised c; or "forward", KL(row || column).
-            show_progress_bar: as in `divergences`.
-
-        Returns:
-            [N, M] float64.
-
-        Raises:
-            ValueError: as in `divergences`, and for an unknown measure.
-        """
-        if measure not in get_args(Measure):
-            raise ValueError(f"measure={measure!r} is unknown. Pass one of {get_args(Measure)}.")
-        rows = [check_text(text) for text in texts]
-        columns = rows
-        if texts2 is not None:
-            columns = [check_text(text) for text in texts2]
-        places: tuple[dict[str, list[int]], ...] = ({}, {})
-        for of_text, listed in zip(places, (rows, columns), strict=True):
-            for i, text in enumerate(listed):
-                of_text.setdefault(text, []).append(i)
-        numbers = self._numbers(None)
-        matrix = np.full((len(rows), len(columns)), getattr(self._of_itself(1), measure))
-        pairs = _distinct([(a, b) for a in places[0] for b in places[1]])
-        for (a, b), found in self._divergences(pairs, numbers, show_progress_bar):
-            for first, second, d in ((a, b, found), (b, a, found.swapped())):
-                where = np.ix_(places[0].get(first, []), places[1].get(second, []))
-                matrix[where] = getattr(d, measure)
-        return matrix
-
     # Passes ---------------------------------------------------------------------------------
 
     def _divergences(
         self, distinct: list[Pair], samples: range, show_progress_bar: bool
     ) -> Iterator[tuple[Pair, Divergence]]:
-        """Each pair's, tile by tile."""
         cost = self._cost(distinct, samples)
         needs = self.own.nbytes_of(cost.texts, len(samples), self.compared)
         if cost.own and needs > self.cache.max_bytes and self.cache.store is None:
@@ -294,17 +196,11 @@ class TrajectoryScorer:
         return max(2, min(BLOCK_TEXTS, BLOCK_BYTES // per_text))
 
     def _of_itself(self, samples: int) -> Divergence:
-        """J = 0 and c = 1 of a text with itself, whatever it is: nothing has to be evaluated."""
         one = torch.ones(1, 2, len(self.compared), samples)
         products = self._asked(InnerProducts(torch.zeros_like(one), one, one, one))
         step_weights = self.step_weights[self.compared]
         [result] = divergences(products, step_weights, self.denoiser.process.weighting)
         return result
-
-    def _numbers(self, samples: int | None) -> range:
-        if samples is not None and samples < 1:
-            raise ValueError(f"samples={samples}: there must be at least one.")
-        return range(samples or self.denoiser.process.samples)
 
     def crossings_of(self, pair: Pair, samples: range) -> int:
         """Evaluations of one text along the other's trajectory that a pair takes."""
@@ -312,11 +208,6 @@ class TrajectoryScorer:
             return 0
         free = self.crossings.free(_both_ways([pair]), set(pair))
         return len(samples) * int((~free[:, self.steps]).sum())
-
-
-def _distinct(pairs: Sequence[Pair]) -> list[Pair]:
-    """The pairs in a fixed order and direction, once each, without texts paired with themselves."""
-    return sorted({(min(a, b), max(a, b)) for a, b in pairs if a != b})
 
 
 def _both_ways(pairs: Sequence[Pair]) -> list[Crossing]:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from conjure_st.cache import TrajectoryCache, TrajectoryKey
 from conjure_st.evaluator import Evaluator
+from conjure_st.finite import NotFiniteError
 from conjure_st.trajectory import Known, Trajectory, replay, sample
 
 Item = tuple[str, int]
@@ -204,16 +205,3 @@ class OwnStates:
 
     def _keys(self, items: Sequence[Item]) -> list[TrajectoryKey]:
         return [TrajectoryKey.of(self.evaluator.denoiser, text, s) for text, s in items]
-
-
-class NotFiniteError(ValueError):
-    """The model's output for a text, maybe along another's trajectory, is NaN or infinite."""
-
-    def __init__(self, text: str, pair: tuple[str, str] | None = None) -> None:
-        place = f"the text {text!r}" + (f" in the pair {pair!r}" if pair else "")
-        super().__init__(
-            f"The model's output for {place} has NaN or infinite values. In half precision this "
-            'is often overflow: try dtype="bfloat16" or "float32".'
-        )
-        self.text = text
-        self.pair = pair

@@ -1,14 +1,13 @@
-"""TextModule: a diffusion model inside a sentence-transformers model, whatever it does with texts.
+"""TextModule: a generative model inside a sentence-transformers model, whatever it does with texts.
 
-What every such module needs: loading the denoiser, reading texts up to the encoder's limit,
-following `.to()`, and a saved folder that holds a name or the weights.
+What every such module needs: loading the model, reading texts up to its limit, following `.to()`,
+and a saved folder that holds a name or the weights.
 """
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,10 +15,13 @@ import torch
 from sentence_transformers.base.modules import InputModule
 from torch import nn
 
-from conjure_st.denoisers import Denoiser, load
-from conjure_st.process import GenerativeProcess
+from conjure_st.denoisers import Denoiser
+from conjure_st.generator import Process, process_of
+from conjure_st.loading import load_generator
+from conjure_st.textual.language_model import LanguageModel
+from conjure_st.textual.process import TextualProcess
 
-PIPELINE_FOLDER = "pipeline"
+PIPELINE_FOLDER, LANGUAGE_MODEL_FOLDER = "pipeline", "language_model"
 """Where a saved module keeps a model that has no name on the hub."""
 
 
@@ -30,17 +32,19 @@ class TextModule(InputModule):
     arrive as arguments of its constructor when a folder is loaded.
 
     Args:
-        model: what `conjure_st.denoisers.load` takes, or a denoiser.
+        model: what `conjure_st.denoisers.load` or `load_language_model` takes; or a denoiser or a
+            LanguageModel.
         process: settings; a dict of them is what a saved folder has.
-        loading: further arguments of `conjure_st.denoisers.load`; a denoiser is loaded already.
+        loading: further arguments of these; a denoiser is loaded already.
 
     Attributes:
-        denoiser: the model under its process.
+        generator: the model under its process: a denoiser or a LanguageModel.
         saved_name: what the model is called on the hub; None for a folder, a file or a pipeline.
         revision, variant: of the model on the hub.
 
     Raises:
-        ValueError: a denoiser was given together with another process, and whatever loading raises.
+        ValueError: a model under its process was given together with another process, and whatever
+            loading raises.
     """
 
     save_in_root = True
@@ -48,34 +52,39 @@ class TextModule(InputModule):
     def __init__(
         self,
         model: Any = "picturebook",
-        process: GenerativeProcess | dict[str, Any] | None = None,
+        process: Process | dict[str, Any] | None = None,
         **loading: Any,
     ) -> None:
         super().__init__()
         if isinstance(process, dict):
-            process = GenerativeProcess.from_dict(process)
-        if isinstance(model, Denoiser):
+            process = process_of(process)
+        self.generator: Denoiser | LanguageModel
+        if isinstance(model, (Denoiser, LanguageModel)):
             if process is not None and process != model.process:
+                kind = "language model" if isinstance(model, LanguageModel) else "denoiser"
                 raise ValueError(
-                    "A denoiser has a process of its own, and another one was passed. Make the "
-                    "denoiser with that process."
+                    f"A {kind} has a process of its own, and another one was passed. Make the "
+                    f"{kind} with that process."
                 )
-            self.denoiser = model
+            self.generator = model
         else:
-            self.denoiser = load(model, process, **loading)
+            self.generator = load_generator(model, process, **loading)
         # A folder or a file has no name that means the same elsewhere.
         named = isinstance(model, str) and not Path(model).expanduser().exists()
         self.saved_name: str | None = model if named else None
         self.revision: str | None = loading.get("revision")
-        if self.saved_name is not None and "@" in self.denoiser.identity:
+        if self.saved_name is not None and "@" in self.generator.identity:
             # The commit that the hub resolved the name to, so that a pointer stays what it was.
-            self.revision = self.denoiser.identity.rpartition("@")[2].partition("+")[0]
+            self.revision = self.generator.identity.rpartition("@")[2].partition("+")[0]
         self.variant: str | None = loading.get("variant")
         # Registered, so that .to(), .parameters() and shared memory find the networks.
+        components = getattr(self.pipeline, "components", {})
+        if isinstance(self.generator, LanguageModel):
+            components = {"language_model": self.generator.model}
         self.networks = nn.ModuleDict(
             {
                 name: part
-                for name, part in getattr(self.pipeline, "components", {}).items()
+                for name, part in components.items()
                 if isinstance(part, nn.Module) and name != "vae"
             }
         )
@@ -85,23 +94,37 @@ class TextModule(InputModule):
     # Texts ----------------------------------------------------------------------------------
 
     @property
-    def pipeline(self) -> Any:
-        """The diffusers pipeline; None for a denoiser that has none."""
-        return getattr(self.denoiser, "pipeline", None)
+    def denoiser(self) -> Denoiser:
+        """The diffusion model under its process.
+
+        Raises:
+            TypeError: it is a language model, which has none.
+        """
+        if isinstance(self.generator, LanguageModel):
+            raise TypeError(
+                "A language model has no denoiser: it draws nothing. Use `generator`, or a "
+                "text-to-image model."
+            )
+        return self.generator
 
     @property
-    def tokenizer(self) -> Any:  # type: ignore[override]  # the pipeline's, not to be exchanged
-        """The text encoder's tokenizer (the first, if there are several)."""
-        return getattr(self.pipeline, "tokenizer", None)
+    def pipeline(self) -> Any:
+        """The diffusers pipeline; None for a language model, or a denoiser that has none."""
+        return getattr(self.generator, "pipeline", None)
+
+    @property
+    def tokenizer(self) -> Any:  # type: ignore[override]  # the model's, not to be exchanged
+        """The language model's or the text encoder's (the first, if there are several)."""
+        return getattr(self.pipeline or self.generator, "tokenizer", None)
 
     @property
     def token_limit(self) -> int | None:
-        """Tokens that the text encoder reads, its special ones included; None is no limit."""
-        return getattr(self.denoiser, "token_limit", None)
+        """Tokens of a text that are read, its special ones included; None is no limit."""
+        return getattr(self.generator, "token_limit", None)
 
     @property
     def max_seq_length(self) -> int | None:
-        """Tokens of a text that are read. Setting it cannot exceed the text encoder's limit."""
+        """Tokens of a text that are read. Setting it cannot exceed the model's own limit."""
         return self._shorter or self.token_limit
 
     @max_seq_length.setter
@@ -109,39 +132,49 @@ class TextModule(InputModule):
         if value is not None and value < 1:
             raise ValueError(f"max_seq_length={value}: at least one token must be read.")
         limit = self.token_limit
-        self._shorter = None if value is None or limit is None or value >= limit else value
+        longer = limit is not None and value is not None and value >= limit
+        endless = limit is None and not isinstance(self.generator, LanguageModel)
+        self._shorter = None if longer or endless else value
 
     def read(self, text: str) -> str:
-        """The part of a text that is scored; warns, once, if the encoder's limit cuts it off."""
-        limit = self.token_limit
-        if limit is None:
+        """The part of a text that is scored; warns, once, if the model's limit cuts it off."""
+        most = self.max_seq_length
+        if most is None:
             return text
-        count: Callable[[str], int] = self.denoiser.token_count  # type: ignore[attr-defined]
-        tokens = count(text)
-        if self._shorter is not None and tokens > self._shorter:
-            words = text.split()
-            while len(words) > 1 and count(" ".join(words)) > self._shorter:
-                words.pop()
-            return " ".join(words)
-        if tokens > limit and not self._warned_of_length:
+        generator: Any = self.generator
+        tokens = generator.token_count(text)
+        if tokens <= most:
+            return text
+        if self._shorter is None and not self._warned_of_length:
             self._warned_of_length = True
+            reader = "" if isinstance(generator, LanguageModel) else "'s text encoder"
             warnings.warn(
-                f"A text has {tokens} tokens and this model's text encoder reads {limit}: the "
-                f"rest of it does not count ({text[:40]!r}…). Further ones are not reported.",
+                f"A text has {tokens} tokens and this model{reader} reads {most}: the rest of it "
+                f"does not count ({text[:40]!r}…). Further ones are not reported.",
                 stacklevel=2,
             )
-        return text
+        if isinstance(generator, LanguageModel):
+            return generator.cut(text, most)
+        if self._shorter is None:
+            return text  # the text encoder's tokenizer cuts it
+        words = text.split()
+        while len(words) > 1 and generator.token_count(" ".join(words)) > most:
+            words.pop()
+        return " ".join(words)
 
     def follow_networks(self) -> None:
-        """Tell the denoiser where `.to()` has moved its networks, and in which precision."""
-        denoiser: Any = self.denoiser
-        network = getattr(denoiser, "network", None)
-        if network is not None and network.dtype != denoiser.dtype:
-            denoiser.dtype = network.dtype
+        """Tell the model where `.to()` has moved its networks, and in which precision."""
+        generator: Any = self.generator
+        if isinstance(generator, LanguageModel):
+            generator.follow()
+            return
+        network = getattr(generator, "network", None)
+        if network is not None and network.dtype != generator.dtype:
+            generator.dtype = network.dtype
             dtype = str(network.dtype).removeprefix("torch.")
-            denoiser.process = denoiser.process.replace(dtype=dtype)
+            generator.process = generator.process.replace(dtype=dtype)
         if network is not None:
-            denoiser.device = torch.device(denoiser.pipeline._execution_device)
+            generator.device = torch.device(generator.pipeline._execution_device)
 
     # Saving and loading ---------------------------------------------------------------------
 
@@ -153,7 +186,7 @@ class TextModule(InputModule):
             "revision": self.revision,
             "variant": self.variant,
             "max_seq_length": self._shorter,
-            "process": self.denoiser.process.to_dict(),
+            "process": self.generator.process.to_dict(),
         }
 
     def save(
@@ -162,13 +195,16 @@ class TextModule(InputModule):
         """A pointer to a named model; the weights themselves of any other.
 
         Raises:
-            ValueError: the model is neither named nor a pipeline.
+            ValueError: the model is neither named nor something with weights.
         """
         folder = Path(output_path)
-        if self.saved_name is None:
+        if self.saved_name is None and isinstance(self.generator, LanguageModel):
+            for part in (self.generator.model, self.generator.tokenizer):
+                part.save_pretrained(folder / LANGUAGE_MODEL_FOLDER)
+        elif self.saved_name is None:
             if self.pipeline is None:
                 raise ValueError(
-                    f"A {type(self.denoiser).__name__} has no weights to save. Save a model "
+                    f"A {type(self.generator).__name__} has no weights to save. Save a model "
                     "that was made from a name, a folder or a diffusers pipeline."
                 )
             self.pipeline.save_pretrained(folder / PIPELINE_FOLDER, safe_serialization=True)
@@ -211,11 +247,12 @@ class TextModule(InputModule):
         if "process" not in config:
             raise ValueError(
                 f"{model_name_or_path} has no config.json of conjure-st. Pass a folder that "
-                "save_pretrained wrote, or a diffusion model."
+                "save_pretrained wrote, or a generative model."
             )
         model: Any = config.pop("model")
         if model is None:
-            folder = str(Path(subfolder) / PIPELINE_FOLDER) if subfolder else PIPELINE_FOLDER
+            textual = isinstance(process_of(config["process"]), TextualProcess)
+            folder = str(Path(subfolder, LANGUAGE_MODEL_FOLDER if textual else PIPELINE_FOLDER))
             model = cls.load_dir_path(model_name_or_path, **{**place, "subfolder": folder})  # type: ignore[arg-type]
             model = Path(model)
         wanted = {

@@ -29,7 +29,8 @@ from conjure_st.denoisers.protocol import Denoiser
 from conjure_st.denoisers.sd3 import SD3Denoiser
 from conjure_st.denoisers.single_file import pipeline_from_file
 from conjure_st.denoisers.unet import UNetDenoiser
-from conjure_st.process import PRECISIONS, GenerativeProcess, Precision
+from conjure_st.placement import check_device, precision_of
+from conjure_st.process import GenerativeProcess
 
 ADAPTERS: dict[str, type[PipelineDenoiser]] = {
     "UNet2DConditionModel": UNetDenoiser,
@@ -87,8 +88,8 @@ def load(
             unsupported class, or settings that do not fit it.
     """
     process = process or GenerativeProcess()
-    _check_device(device)
-    precision = _precision(dtype) or process.dtype
+    check_device(device)
+    precision = precision_of(dtype) or process.dtype
     if isinstance(model, DiffusionPipeline):
         ready: Any = model
         if device is not None or precision is not None:
@@ -249,27 +250,3 @@ def _from_folder(folder: Path, options: dict[str, Any], trust_remote_code: bool)
             f"The pipeline in {folder} could not be loaded: {error} Files may be missing, or cut "
             "short by a broken download; fetch them again."
         ) from error
-
-
-def _check_device(device: str | torch.device | None) -> None:
-    if device is None:
-        return
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise ValueError(f'device={device!r} is unknown. Pass "cpu", "cuda", "mps", …') from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f'device={device!r}: this PyTorch sees no CUDA device. Pass device="cpu", or install '
-            "a CUDA build of PyTorch and its driver."
-        )
-
-
-def _precision(dtype: str | torch.dtype | None) -> Precision | None:
-    if dtype is None:
-        return None
-    name = str(dtype).removeprefix("torch.")
-    for precision in PRECISIONS:
-        if name == precision:
-            return precision  # type: ignore[return-value]
-    raise ValueError(f"dtype={name!r} is unknown. Pass one of {', '.join(PRECISIONS)}.")

@@ -1,0 +1,16 @@
+"""What is said when a network's output is not finite."""
+
+from __future__ import annotations
+
+
+class NotFiniteError(ValueError):
+    """The model's output for a text, maybe along another's trajectory, is NaN or infinite."""
+
+    def __init__(self, text: str, pair: tuple[str, str] | None = None) -> None:
+        place = f"the text {text!r}" + (f" in the pair {pair!r}" if pair else "")
+        super().__init__(
+            f"The model's output for {place} has NaN or infinite values. In half precision this "
+            'is often overflow: try dtype="bfloat16" or "float32".'
+        )
+        self.text = text
+        self.pair = pair

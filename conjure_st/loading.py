@@ -1,0 +1,89 @@
+"""From whatever names a model to a diffusion model or a language model, by what it is.
+
+A process says which of the two is meant. Without one the model's files do: a diffusers pipeline has
+a model_index.json, a transformers model a config.json.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    EntryNotFoundError,
+    HTTPError,
+    LocalEntryNotFoundError,
+)
+
+from conjure_st.denoisers import Denoiser, load
+from conjure_st.generator import Process
+from conjure_st.process import GenerativeProcess
+from conjure_st.textual.language_model import LanguageModel
+from conjure_st.textual.loading import EMBEDDED, load_language_model
+from conjure_st.textual.process import TextualProcess
+
+
+def load_generator(
+    model: Any = "picturebook", process: Process | None = None, **loading: Any
+) -> Denoiser | LanguageModel:
+    """A model under its process.
+
+    Args:
+        model: what `conjure_st.denoisers.load` or `load_language_model` take.
+        process: a GenerativeProcess asks for a diffusion model, a TextualProcess for a language
+            model; None for whichever it is, under its defaults.
+        loading: arguments of either.
+
+    Raises:
+        ValueError, TypeError, OSError: as these; and a ValueError where a process is given to a
+            model of the other kind.
+    """
+    textual = is_language_model(model, process, loading)
+    if textual:
+        if isinstance(process, GenerativeProcess):
+            raise ValueError(
+                f"{model!r} is a language model, and a GenerativeProcess is of diffusion models. "
+                "Pass a TextualProcess."
+            )
+        return load_language_model(model, process, **loading)
+    if isinstance(process, TextualProcess):
+        raise ValueError(
+            f"{model!r} is a diffusion model, and a TextualProcess is of language models. Pass a "
+            "GenerativeProcess."
+        )
+    return load(model, process, **loading)
+
+
+def is_language_model(model: Any, process: Process | None, loading: dict[str, Any]) -> bool:
+    """Whether a model is to be looked for among language models."""
+    if isinstance(model, (tuple, list)):
+        return True
+    if not isinstance(model, (str, Path)):
+        return False
+    name, path = str(model), Path(model).expanduser()
+    if name in EMBEDDED:
+        return True
+    if path.is_dir():
+        return (path / "config.json").is_file() and not (path / "model_index.json").is_file()
+    if path.suffix or path.exists() or name.count("/") > 1 or name.startswith((".", "/", "~")):
+        return False
+    if process is not None:
+        return isinstance(process, TextualProcess)
+    return _on_the_hub(name, loading)
+
+
+def _on_the_hub(name: str, loading: dict[str, Any]) -> bool:
+    """Whether a model id has a configuration of transformers and no diffusers pipeline."""
+    revision, token = loading.get("revision"), loading.get("token")
+    local = bool(loading.get("local_files_only"))
+    for file, means in (("model_index.json", False), ("config.json", True)):
+        try:
+            hf_hub_download(name, file, revision=revision, token=token, local_files_only=local)
+        except (EntryNotFoundError, LocalEntryNotFoundError):
+            continue
+        except (OSError, HTTPError, ValueError):
+            break
+        return means
+    # The message of either loader says what a name may be; ids without an owner are old models'.
+    return "/" not in name

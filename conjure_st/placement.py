@@ -1,0 +1,33 @@
+"""Where a network runs, and in which precision: what is refused before anything is loaded."""
+
+from __future__ import annotations
+
+import torch
+
+from conjure_st.settings import PRECISIONS, Precision
+
+
+def check_device(device: str | torch.device | None) -> None:
+    """A ValueError, unless the device is one that this machine has; None is chosen later."""
+    if device is None:
+        return
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(f'device={device!r} is unknown. Pass "cpu", "cuda", "mps", …') from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f'device={device!r}: this PyTorch sees no CUDA device. Pass device="cpu", or install '
+            "a CUDA build of PyTorch and its driver."
+        )
+
+
+def precision_of(dtype: str | torch.dtype | None) -> Precision | None:
+    """The name of a dtype that a network may run in; a ValueError of any other."""
+    if dtype is None:
+        return None
+    name = str(dtype).removeprefix("torch.")
+    for precision in PRECISIONS:
+        if name == precision:
+            return precision  # type: ignore[return-value]
+    raise ValueError(f"dtype={name!r} is unknown. Pass one of {', '.join(PRECISIONS)}.")

@@ -1,0 +1,240 @@
+"""What a language model says after texts, and how likely it finds what was said after others.
+
+Probabilities are those of softmax(logits / temperature). Token t of continuation i is where the
+cumulative distribution passes u_{i,t}, a uniform number that is a function of (seed, i, t) alone:
+common random numbers, so that a text's continuations depend on no other text, no batch and no
+order, and two texts after which the model expects the same say the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from conjure_st.batches import Batches
+from conjure_st.textual.language_model import LanguageModel
+from conjure_st.textual.prefix import Prompt, prefix
+
+_Found = TypeVar("_Found")
+
+ENDED = -1
+"""Stands where a continuation has ended; no token has this number."""
+
+LOGITS_BYTES = 1 << 28
+"""Of the logits, float32, that one call makes."""
+
+MOST_ROWS = 256
+
+
+class Continuations(NamedTuple):
+    """What was said after one text, or some rows of it.
+
+    Attributes:
+        tokens: [n, m] int64 on the CPU, `ENDED` behind the end-of-sequence token.
+        log_probabilities: [n, m] float32, of each token after the text and those before it; 0
+            behind the end.
+    """
+
+    tokens: Tensor
+    log_probabilities: Tensor
+
+    @property
+    def lengths(self) -> Tensor:
+        """[n] int64, tokens of each, the end-of-sequence token included."""
+        return (self.tokens != ENDED).sum(1)
+
+
+def uniforms(seed: int, numbers: Sequence[int], tokens: int) -> Tensor:
+    """u_{i,t}: [n, tokens] float64 in [0, 1).
+
+    Args:
+        seed: of the process.
+        numbers: of n continuations.
+        tokens: how many of each; the first ones do not depend on it.
+
+    >>> both = uniforms(0, [4, 7], 3)
+    >>> bool((uniforms(0, [7], 2) == both[1:, :2]).all())
+    True
+    """
+    rows = []
+    for i in numbers:
+        name = hashlib.sha256(f"{seed}/continuation/{i}".encode()).digest()
+        rows.append(np.random.default_rng(int.from_bytes(name, "big")).random(tokens))
+    return torch.from_numpy(np.stack(rows))
+
+
+def passed(logits: Tensor, u: Tensor) -> Tensor:
+    """The token where each cumulative distribution passes a number.
+
+    Args:
+        logits: [R, V], divided by the temperature.
+        u: [R] float64 in [0, 1).
+
+    Returns:
+        [R] int64; never a token of probability 0.
+
+    >>> passed(torch.tensor([[0.5, 0.0, 0.5]]).log(), torch.tensor([0.5]).double())
+    tensor([2])
+    """
+    cumulative = logits.double().softmax(-1).cumsum(-1)
+    at = torch.searchsorted(cumulative, (u * cumulative[:, -1])[:, None], right=True)
+    return at[:, 0].clamp(max=logits.shape[1] - 1)
+
+
+class TokenEvaluator(Batches):
+    """A language model in full batches: it samples, it scores, and it counts tokens.
+
+    Args:
+        model: under its process.
+        batch_size: continuations of one call; None is as many as have `LOGITS_BYTES` of logits.
+
+    Attributes:
+        nfe: tokens that the network has read so far, padding left out.
+    """
+
+    def __init__(self, model: LanguageModel, batch_size: int | None = None) -> None:
+        super().__init__(batch_size)
+        self.model = model
+        self._warned_of_nothing = False
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def rows_per_call(self) -> int:
+        if self.batch_size is not None:
+            return self.batch_size
+        row = 4 * self.model.process.tokens * self.model.vocabulary
+        return max(1, min(MOST_ROWS, LOGITS_BYTES // row))
+
+    def sample(
+        self, texts: Sequence[str], numbers: Sequence[int], bar: tqdm[None] | None = None
+    ) -> Continuations:
+        """The continuation of each row's number of its text.
+
+        Args:
+            texts: R ≥ 1, one a row.
+            numbers: R of continuations.
+            bar: of progress, moved on by each token read.
+
+        Returns:
+            Of R rows.
+        """
+        process, shape = self.model.process, (len(texts), self.model.process.tokens)
+        made = Continuations(torch.full(shape, ENDED), torch.zeros(shape, dtype=torch.float32))
+
+        def sampled(rows: list[int], prompts: list[Prompt]) -> Continuations:
+            u = uniforms(process.seed, [numbers[r] for r in rows], process.tokens)
+            return self._sampled(prompts, u.to(self.device), bar)
+
+        for rows, found in self._batches(texts, sampled):
+            for whole, part in zip(made, found, strict=True):
+                whole[rows] = part.cpu()
+        return made
+
+    def score(self, texts: Sequence[str], tokens: Tensor, bar: tqdm[None] | None = None) -> Tensor:
+        """How likely each row's continuation is after its text.
+
+        Args:
+            texts: R ≥ 1, one a row.
+            tokens: [R, m] int64, as of `Continuations`.
+            bar: of progress, moved on by each token read.
+
+        Returns:
+            [R, m] float32 on the CPU, log-probabilities of the tokens; 0 behind the end.
+        """
+        made = torch.zeros(tokens.shape, dtype=torch.float32)
+
+        def scored(rows: list[int], prompts: list[Prompt]) -> Tensor:
+            return self._scored(prompts, tokens[rows].to(self.device), bar)
+
+        for rows, found in self._batches(texts, scored):
+            made[rows] = found.cpu()
+        return made
+
+    def warn_of_nothing(self, texts: Sequence[str]) -> None:
+        """Say, once, what an empty text among a user's is taken for."""
+        if "" not in texts or self._warned_of_nothing:
+            return
+        self._warned_of_nothing = True
+        prompt = self.model.process.apply_template("")
+        # Not an error: a run of many thousand pairs should not die of one empty cell.
+        warnings.warn(
+            f"An empty text is scored as its prompt, {prompt!r}."
+            if prompt
+            else "An empty text is scored as the beginning of any text.",
+            stacklevel=2,
+        )
+
+    # Batches --------------------------------------------------------------------------------
+
+    def _batches(
+        self, texts: Sequence[str], evaluate: Callable[[list[int], list[Prompt]], _Found]
+    ) -> Iterator[tuple[list[int], _Found]]:
+        """What `evaluate` gives for some rows and their prompts, with these rows' numbers."""
+        distinct = dict.fromkeys(texts)
+        of_text = {text: tuple(self.model.prompt(text)) for text in distinct}
+        prompts = [of_text[text] for text in texts]
+        order = sorted(range(len(texts)), key=lambda r: (len(prompts[r]), prompts[r]))
+        groups = [order]
+        if not self.model.keeps_prefix:
+            groups = [list(alike) for _, alike in groupby(order, key=lambda r: len(prompts[r]))]
+        for group in groups:
+
+            def part_of(part: slice, group: list[int] = group) -> _Found:
+                return evaluate(group[part], [prompts[r] for r in group[part]])
+
+            for part, found in self.in_batches(len(group), part_of):
+                yield group[part], found
+
+    def _sampled(self, prompts: list[Prompt], u: Tensor, bar: tqdm[None] | None) -> Continuations:
+        """One batch's."""
+        eos = torch.tensor(sorted(self.model.eos_ids), device=self.device, dtype=torch.int64)
+        tokens = torch.full(u.shape, ENDED, device=self.device)
+        found = torch.zeros(u.shape, device=self.device)
+        alive = torch.arange(len(prompts), device=self.device)
+        read = prefix(self.model, prompts)
+        logits = self._tempered(read.first())
+        for t in range(u.shape[1]):
+            said = passed(logits, u[alive, t])
+            tokens[alive, t] = said
+            found[alive, t] = logits.log_softmax(-1).gather(1, said[:, None])[:, 0]
+            on = (~torch.isin(said, eos)).nonzero()[:, 0]
+            if not len(on) or t + 1 == u.shape[1]:
+                break
+            if len(on) < len(alive):
+                read.only(on)
+                alive, said = alive[on], said[on]
+            logits = self._tempered(read.follow(said[:, None], len(said))[:, 0])
+        self._count(read.nfe, bar)
+        return Continuations(tokens, found)
+
+    def _scored(self, prompts: list[Prompt], tokens: Tensor, bar: tqdm[None] | None) -> Tensor:
+        """One batch's."""
+        there = tokens != ENDED
+        longest = int(there.sum(1).max())
+        said = tokens[:, :longest].clamp(min=0)  # any token will do where nobody looks
+        read = prefix(self.model, prompts)
+        logits = read.whole(said[:, :-1], int(there[:, 1:].sum()))
+        each = self._tempered(logits).log_softmax(-1).gather(2, said[..., None])[..., 0]
+        found = torch.zeros(tokens.shape, device=self.device)
+        found[:, :longest] = torch.where(there[:, :longest], each, 0.0)
+        self._count(read.nfe, bar)
+        return found
+
+    def _tempered(self, logits: Tensor) -> Tensor:
+        return logits.float() / self.model.process.temperature
+
+    def _count(self, nfe: int, bar: tqdm[None] | None) -> None:
+        self.nfe += nfe
+        if bar is not None:
+            bar.update(nfe)

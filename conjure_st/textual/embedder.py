@@ -1,0 +1,194 @@
+"""Embeddings of texts by a language model: each a vector, so that all pairs come free.
+
+One support set of continuations w_1 … w_D stands for what may be said: those of the anchors, or of
+no text at all. With l_y(w) the mean log-probability per token of w after text y,
+
+    φ(y) = [ (l_y(w_i) - l_∅(w_i)) / √D ]_i
+
+says of each how much likelier it is after y than at the beginning of a text. ‖φ(y_1) - φ(y_2)‖² is
+the mean squared difference of log-probabilities, and D texts of support cost D·m tokens a text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from conjure_st.cache import TrajectoryCache, TrajectoryKey
+from conjure_st.finite import NotFiniteError
+from conjure_st.texts import check_text
+from conjure_st.textual.continuations import Continuations, TokenEvaluator
+from conjure_st.textual.costs import sampling, scoring
+from conjure_st.textual.language_model import LanguageModel
+from conjure_st.textual.scorer import TextualScorer, continuations_digest
+
+SUPPORT = 256
+"""Continuations of no text, where no anchors are named."""
+
+TEXTS_AT_ONCE = 32
+
+
+class Support(NamedTuple):
+    """What every text is asked about.
+
+    Attributes:
+        texts: the anchors; None is no text.
+    """
+
+    texts: list[str] | None
+
+
+class TextualEmbedder:
+    """φ of texts under one language model.
+
+    Args:
+        model: under its process.
+        anchors: A texts whose continuations, n of each, are the support set; None is no text, of
+            which there are 256.
+        dimension: D of an embedding: continuations of the support set, dealt out to the anchors in
+            turn; None is n a text, or 256 of no text. More than there would be are sampled, so any
+            number will do.
+        cache: of continuations and embeddings; a new one in memory by default.
+        batch_size: continuations of one call of the network; None chooses.
+
+    Attributes:
+        evaluator: of the model.
+        anchors: the support's texts.
+        cache: as above; may be exchanged.
+        projected_dimension: the dimension as it was asked for.
+
+    Raises:
+        ValueError: the anchors are no texts, or the dimension is below 1.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        anchors: Sequence[str] | None = None,
+        dimension: int | None = None,
+        cache: TrajectoryCache | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        if isinstance(anchors, str) or (anchors is not None and not len(anchors)):
+            raise ValueError(f"anchors={anchors!r}: pass one text or more in a list, or None.")
+        texts = None if anchors is None else list(dict.fromkeys(map(check_text, anchors)))
+        if dimension is not None and dimension < 1:
+            raise ValueError(f"dimension={dimension}: an embedding has one number at least.")
+        self.evaluator = TokenEvaluator(model, batch_size)
+        self.anchors = Support(texts)
+        self.projected_dimension = dimension
+        self.cache = TrajectoryCache() if cache is None else cache
+
+    @property
+    def generator(self) -> LanguageModel:
+        """The model under its process."""
+        return self.evaluator.model
+
+    @property
+    def nfe(self) -> int:
+        """Tokens read so far, for the support and for texts."""
+        return self.evaluator.nfe
+
+    @property
+    def full_dimension(self) -> int:
+        """Of an embedding, unless another one is asked for."""
+        texts = self.anchors.texts
+        return SUPPORT if texts is None else len(texts) * self.generator.process.continuations
+
+    @property
+    def dimension(self) -> int:
+        """Of an embedding."""
+        return self.projected_dimension or self.full_dimension
+
+    def cost(self, texts: Sequence[str]) -> int:
+        """Tokens that `embed` would read for these texts now, at most."""
+        held = self._held(texts)
+        missing = [text for text in dict.fromkeys(texts) if text not in held]
+        if not missing:
+            return 0
+        model, m = self.generator, self.generator.process.tokens
+        of_texts = sum(
+            scoring(model, model.token_count(text), [m] * self.dimension)
+            for text in ([*missing] if "_support" in self.__dict__ else ["", *missing])
+        )
+        if "_support" in self.__dict__:
+            return of_texts
+        known = self.cache.get_rows([continuations_digest(model, t) for t in self._leading])
+        sampled = 0
+        for text in self._leading:
+            row = known.get(continuations_digest(model, text))
+            new = self._each - (0 if row is None else min(self._each, row.shape[1]))
+            sampled += sampling(model, model.token_count(text), new)
+        return sampled + of_texts
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """The embeddings of N ≥ 1 checked texts: [N, dimension] float32 on the CPU, in their order.
+
+        A text that says nothing, an empty one without a template, is the zero vector.
+
+        Raises:
+            NotFiniteError: the model's output for a text has NaN or infinite values.
+        """
+        self.evaluator.warn_of_nothing(texts)
+        rows = self._held(texts)
+        missing = [text for text in dict.fromkeys(texts) if text not in rows]
+        for start in range(0, len(missing), TEXTS_AT_ONCE):
+            new = self._phi(missing[start : start + TEXTS_AT_ONCE])
+            rows.update(new)
+            kept = {self._digest(text): row for text, row in new.items()}
+            self.cache.put_rows(kept, self.generator.identity)
+        return torch.stack([rows[text] for text in texts])
+
+    def _phi(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        likely = self._likely(texts)
+        directions = (likely - self._at_the_beginning) / math.sqrt(self.dimension)
+        for i in (~directions.isfinite().all(1)).nonzero()[:1]:
+            raise NotFiniteError(texts[int(i)])
+        return {text: row.clone() for text, row in zip(texts, directions.float(), strict=True)}
+
+    def _likely(self, texts: Sequence[str]) -> Tensor:
+        """l of the support's continuations after N texts, [N, D] float64."""
+        support = self._support
+        rows = [text for text in texts for _ in support.tokens]
+        found = self.evaluator.score(rows, support.tokens.repeat(len(texts), 1))
+        return found.unflatten(0, (len(texts), -1)).double().sum(2) / support.lengths
+
+    @property
+    def _leading(self) -> list[str]:
+        return [""] if self.anchors.texts is None else self.anchors.texts
+
+    @property
+    def _each(self) -> int:
+        """Continuations of each text that leads."""
+        return math.ceil(self.dimension / len(self._leading))
+
+    @cached_property
+    def _support(self) -> Continuations:
+        scorer = TextualScorer(self.generator, cache=self.cache)
+        scorer.evaluator = self.evaluator
+        said = scorer.of_texts(self._leading, range(self._each))
+        # The first of every text, then the second of every text: D of them are fair to all.
+        both = (
+            torch.stack([getattr(said[text], name) for text in self._leading], 1)
+            for name in Continuations._fields
+        )
+        return Continuations(*(part.flatten(0, 1)[: self.dimension] for part in both))
+
+    @cached_property
+    def _at_the_beginning(self) -> Tensor:
+        return self._likely([""])
+
+    def _held(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        digests = {text: self._digest(text) for text in texts}
+        found = self.cache.get_rows(list(digests.values()))
+        return {text: found[digest] for text, digest in digests.items() if digest in found}
+
+    def _digest(self, text: str) -> str:
+        key = TrajectoryKey.of(self.generator, text, 0)
+        return key.digest("anchored continuations", self.anchors.texts, self.dimension)

@@ -1,0 +1,167 @@
+"""LanguageModel: a causal language model under its process, and what a text is to it."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+
+from conjure_st.textual.process import TextualProcess
+
+CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
+"""What configurations call the tokens that positions are known for."""
+
+
+class LanguageModel:
+    """A causal language model and its tokenizer, under a process.
+
+    Args:
+        model: a transformers model for causal language modelling.
+        tokenizer: its tokenizer.
+        process: settings, the dtype filled in.
+        identity: of weights and tokenizer.
+
+    Attributes:
+        device, dtype: of the network.
+        eos_ids: tokens that end a continuation; there may be none.
+        keeps_prefix: whether what the network knows of a prompt (keys and values) can be kept for
+            many continuations. Else prompts are read again with each of them.
+
+    Raises:
+        ValueError: its context has no room for the template and one token of a text.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, process: TextualProcess, identity: str) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.process = process
+        self.identity = identity
+        self.device: torch.device = model.device
+        self.dtype: torch.dtype = model.dtype
+        ends = model.generation_config.eos_token_id if model.generation_config else None
+        given = ends if isinstance(ends, (list, tuple)) else [ends, tokenizer.eos_token_id]
+        self.eos_ids: frozenset[int] = frozenset(int(i) for i in given if i is not None)
+        takes = inspect.signature(model.forward).parameters
+        self.keeps_prefix = {
+            "past_key_values",
+            "attention_mask",
+        } <= takes.keys() and not model._is_stateful
+        self._takes_positions = "position_ids" in takes
+        self._takes_kept = "logits_to_keep" in takes
+        text_config = model.config.get_text_config(decoder=True)
+        known = (getattr(text_config, name, None) for name in CONTEXT_NAMES)
+        self.context: int | None = next(
+            (int(n) for n in known if isinstance(n, int) and n > 0), None
+        )
+        self.vocabulary = int(text_config.vocab_size)
+        if self.token_limit is not None and self.token_limit < self._around + 1:
+            raise ValueError(
+                f"This model's context has {self.context} tokens, which leave no room for a text "
+                f"beside the {self._around} of the prompt template and tokens={process.tokens} of "
+                "a continuation. Pass a shorter template or fewer tokens."
+            )
+
+    # Texts ----------------------------------------------------------------------------------
+
+    def prompt(self, text: str) -> list[int]:
+        """The tokens that stand for a text, one at least.
+
+        Those of the template with the text in it, and what special tokens the tokenizer puts
+        before. One that it puts behind would end the text, and is left out. Where nothing is left,
+        the model's token for a beginning, or for an end, stands alone.
+
+        Raises:
+            ValueError: the text is empty and the model has neither token.
+        """
+        # verbose=False: that a text is too long is said once, by whoever asks
+        prompt = self.process.apply_template(text)
+        ids: list[int] = self.tokenizer(prompt, verbose=False).input_ids
+        plain: list[int] = self.tokenizer(prompt, verbose=False, add_special_tokens=False).input_ids
+        while len(ids) > len(plain) and ids and ids[-1] in self.eos_ids:
+            ids = ids[:-1]
+        if ids:
+            return ids
+        for start in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
+            if start is not None:
+                return [int(start)]
+        raise ValueError(
+            "An empty text has no tokens, and this tokenizer has neither a bos nor an eos token "
+            'to stand for it. Leave empty texts out, or pass a prompt_template such as ". {}".'
+        )
+
+    def token_count(self, text: str) -> int:
+        """Tokens of the prompt that stands for a text."""
+        return len(self.prompt(text))
+
+    @property
+    def token_limit(self) -> int | None:
+        """Tokens of a prompt at most, with room for a continuation; None is no limit."""
+        return None if self.context is None else self.context - self.process.tokens
+
+    @property
+    def _around(self) -> int:
+        """Tokens of the template without a text."""
+        whole = self.process.apply_template("")
+        return len(self.tokenizer(whole, verbose=False).input_ids)
+
+    def cut(self, text: str, limit: int) -> str:
+        """The longest run of the text's first words whose prompt has no more tokens; one at least.
+
+        Args:
+            text: of any length.
+            limit: of tokens, the template's included.
+        """
+        words = text.split()
+        low, high = 1, max(1, len(words))  # the prompt grows with every word
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.token_count(" ".join(words[:middle])) <= limit:
+                low = middle
+            else:
+                high = middle - 1
+        return " ".join(words[:low])
+
+    # Where it is ----------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Take note of where `.to()` has moved the network, and of its precision."""
+        self.device = self.model.device
+        if self.model.dtype != self.dtype:
+            self.dtype = self.model.dtype
+            self.process = self.process.replace(dtype=str(self.dtype).removeprefix("torch."))
+
+    # Passes ---------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def logits(
+        self,
+        tokens: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        cache: Any = None,
+        keep: int | None = None,
+    ) -> torch.Tensor:
+        """One call of the network.
+
+        Args:
+            tokens: [N, L] int64 on the device.
+            mask: [N, P + L] int64, 0 at padding before a prompt, with the P tokens that the cache
+                has; None if there is no padding before any row.
+            cache: keys and values of what comes before; grows.
+            keep: how many of the last tokens' logits are wanted; None is all.
+
+        Returns:
+            [N, keep, V]: of the token that follows each, in the network's dtype.
+        """
+        options: dict[str, Any] = {"use_cache": cache is not None}
+        if cache is not None:
+            options["past_key_values"] = cache
+        if mask is not None:
+            options["attention_mask"] = mask
+            if self._takes_positions:
+                positions = (mask.cumsum(1) - 1).clamp(min=0)
+                options["position_ids"] = positions[:, -tokens.shape[1] :]
+        if keep is not None and self._takes_kept:
+            options["logits_to_keep"] = keep
+        logits: torch.Tensor = self.model(tokens, **options).logits
+        return logits if keep is None else logits[:, -keep:]

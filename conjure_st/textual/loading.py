@@ -1,0 +1,180 @@
+"""From a model's name, folder or objects to a language model under its process.
+
+The configuration says what a model is, never its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
+
+from conjure_st.denoisers.identity import config_text, folder_identity, weights_digest
+from conjure_st.placement import check_device, precision_of
+from conjure_st.textual.language_model import LanguageModel
+from conjure_st.textual.process import TextualProcess
+
+EMBEDDED = {"picturebook-lm": Path(__file__).parent.parent / "models" / "picturebook_lm"}
+"""Language models that come with this package."""
+
+
+def load_language_model(
+    model: Any = "picturebook-lm",
+    process: TextualProcess | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    variant: str | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+    trust_remote_code: bool = False,
+) -> LanguageModel:
+    """A language model under its process.
+
+    Args:
+        model: "picturebook-lm" (the embedded model), a Hugging Face model id, a folder of a
+            transformers model and its tokenizer, or a ready pair (model, tokenizer). Weights are
+            read from safetensors only; nothing is unpickled.
+        process: the settings; defaults to `TextualProcess()`. The model's own `process` has the
+            dtype filled in.
+        device: "cpu", "cuda", "mps", …; None is CUDA if there is one, else the CPU, and for a
+            ready model where it is.
+        dtype: of the network, as "float16" or `torch.float16`; overrides the process's. None is
+            float32, and for a ready model its own.
+        variant: of the weight files, such as "fp16".
+        revision: of a model on the hub.
+        token: of the hub.
+        local_files_only: never ask the hub.
+        trust_remote_code: let a model on the hub bring its own code.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it holds no model.
+        OSError: the hub does not have the model, or cannot be reached.
+        TypeError: `model` is none of the above.
+        ValueError: an unknown or absent device, a broken file, a model that is no causal language
+            model, or settings that do not fit it.
+    """
+    process = process or TextualProcess()
+    check_device(device)
+    precision = precision_of(dtype) or process.dtype
+    if isinstance(model, (tuple, list)) and len(model) == 2:
+        ready: Any = model[0]
+        tokenizer: Any = model[1]
+        if not isinstance(ready, PreTrainedModel) or not callable(tokenizer):
+            raise TypeError(
+                "A ready language model is a pair of a transformers model and its tokenizer, not "
+                f"of {type(ready).__name__} and {type(tokenizer).__name__}."
+            )
+        check_causal(ready.config, type(ready).__name__)
+        if device is not None or precision is not None:
+            options = {"device": device, "dtype": precision and getattr(torch, precision)}
+            ready.to(**{name: value for name, value in options.items() if value is not None})
+        identity = _identity(ready, tokenizer)
+    elif isinstance(model, (str, Path)):
+        path = EMBEDDED.get(str(model), Path(model).expanduser())
+        if not path.is_dir() and (path.exists() or str(model).count("/") > 1):
+            raise FileNotFoundError(
+                f"There is no folder {str(model)!r} of a transformers model. Pass such a folder, "
+                "or a model id of the hub."
+            )
+        source = str(path) if path.is_dir() else str(model)
+        hub: dict[str, Any] = {
+            "revision": revision,
+            "token": token,
+            "local_files_only": local_files_only,
+            "trust_remote_code": trust_remote_code,
+        }
+        try:
+            config = AutoConfig.from_pretrained(source, **hub)
+            check_causal(config, source)
+            tokenizer = AutoTokenizer.from_pretrained(source, **hub)
+            ready = AutoModelForCausalLM.from_pretrained(
+                source,
+                config=config,
+                dtype=getattr(torch, precision or "float32"),
+                variant=variant,
+                use_safetensors=True,
+                **hub,
+            )
+        except (SafetensorError, json.JSONDecodeError, RuntimeError) as error:
+            raise ValueError(
+                f"The language model in {source} could not be loaded: {error} Files may be "
+                "missing, or cut short by a broken download; fetch them again."
+            ) from error
+        except (OSError, HTTPError) as error:
+            raise OSError(_unreachable(source, path.is_dir(), error)) from error
+        ready.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        suffix = f"+{variant}" if variant else ""
+        commit = getattr(config, "_commit_hash", None)
+        identity = folder_identity(path) if path.is_dir() else f"{source}@{commit}"
+        identity += suffix
+    else:
+        raise TypeError(
+            "A language model is a name, a folder or a pair (model, tokenizer), not "
+            f"{type(model).__name__}."
+        )
+    ready.eval()
+    own = str(ready.dtype).removeprefix("torch.")
+    return LanguageModel(ready, tokenizer, process.replace(dtype=own), identity)
+
+
+def check_causal(config: PreTrainedConfig, name: str) -> None:
+    """That a configuration is of a causal language model.
+
+    Raises:
+        ValueError: it is an encoder-decoder, a masked model or something else; it is named.
+    """
+    kind = config.model_type
+    architectures = ", ".join(config.architectures or ()) or type(config).__name__
+    remedy = "Pass a causal language model, which continues a text, such as gpt2."
+    if config.is_encoder_decoder:
+        raise ValueError(
+            f"{name} is an encoder-decoder model ({architectures}), which answers a text and does "
+            f"not continue it. {remedy}"
+        )
+    if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
+        raise ValueError(
+            f"{name} is a masked language model ({architectures}): it looks at both sides of a "
+            f"word and cannot continue a text. {remedy}"
+        )
+    brings_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not brings_code:
+        raise ValueError(f"{name} is no causal language model but {architectures}. {remedy}")
+
+
+def _unreachable(source: str, is_folder: bool, error: Exception) -> str:
+    if is_folder:
+        return f"The language model in {source} could not be loaded: {error}"
+    return (
+        f"{source!r} could not be had from the Hugging Face hub: the model does not exist, is not "
+        "open to you (pass token=), has no safetensors weights, or the hub cannot be reached and "
+        f"nothing is cached. There is no local folder {source!r} either. The embedded models "
+        '"picturebook" and "picturebook-lm" need no network.'
+    )
+
+
+def _identity(model: PreTrainedModel, tokenizer: Any) -> str:
+    """Of objects in memory: a digest of weights, configuration and tokenizer, as they are now."""
+    digest = hashlib.sha256(weights_digest(model).encode())
+    digest.update(config_text(model.config).encode())
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items())
+    digest.update(json.dumps([rules, tokenizer.eos_token, tokenizer.bos_token]).encode())
+    return f"sha256-{digest.hexdigest()}"

@@ -1,0 +1,229 @@
+"""The engine of textual trajectories: continuations of distinct texts, scored across pairs.
+
+A text's continuations and their log-probabilities are sampled once and cached; a pair then costs
+what it takes to score either text's continuations after the other, and that is cached too. The rows
+of many pairs fill equal batches, and every prompt of a batch is read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from conjure_st.cache import TrajectoryCache, TrajectoryKey
+from conjure_st.divergence import Divergence
+from conjure_st.finite import NotFiniteError
+from conjure_st.pair_scorer import Cost, PairScorer
+from conjure_st.texts import Pair
+from conjure_st.textual.continuations import ENDED, Continuations, TokenEvaluator
+from conjure_st.textual.costs import sampling, scoring
+from conjure_st.textual.divergence import TextualDivergence, textual_divergences
+from conjure_st.textual.language_model import LanguageModel
+
+PAIRS_AT_ONCE = 512
+"""Whose continuations are looked at together: bounds memory whatever the number of pairs."""
+
+
+class TextualScorer(PairScorer):
+    """Divergences of pairs of texts under one language model.
+
+    Args:
+        model: under its process.
+        cache: of continuations and log-probabilities; a new one in memory by default.
+        batch_size: continuations of one call of the network; None chooses by the vocabulary's size.
+            Scores do not depend on it.
+
+    Raises:
+        ValueError: batch_size is below 1.
+    """
+
+    normalise = True
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        cache: TrajectoryCache | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        self.evaluator = TokenEvaluator(model, batch_size)
+        self.use(TrajectoryCache() if cache is None else cache)
+
+    @property
+    def generator(self) -> LanguageModel:
+        return self.evaluator.model
+
+    @property
+    def nfe(self) -> int:
+        return self.evaluator.nfe
+
+    @property
+    def batch_size(self) -> int | None:
+        return self.evaluator.batch_size
+
+    @batch_size.setter
+    def batch_size(self, rows: int | None) -> None:
+        self.evaluator.batch_size = rows
+
+    def use(self, cache: TrajectoryCache) -> None:
+        self.cache = cache
+
+    # What is said, and how likely it is -----------------------------------------------------
+
+    def of_texts(
+        self, texts: Sequence[str], samples: range, bar: tqdm[None] | None = None
+    ) -> dict[str, Continuations]:
+        """The first n continuations of distinct texts, from the cache or sampled and put there.
+
+        Raises:
+            NotFiniteError: the model's output after a text has NaN or infinite values.
+        """
+        digests = {text: continuations_digest(self.generator, text) for text in texts}
+        held = self.cache.get_rows(list(digests.values()))
+        known = {text: held[digest] for text, digest in digests.items() if digest in held}
+        rows = [
+            (text, i)
+            for text in texts
+            for i in range(known[text].shape[1] if text in known else 0, len(samples))
+        ]
+        if rows:
+            made = self.evaluator.sample([t for t, _ in rows], [i for _, i in rows], bar)
+            new = torch.stack([made.tokens.float(), made.log_probabilities])
+            place = {row: j for j, row in enumerate(rows)}
+            gained: dict[str, Tensor] = {}
+            for text in dict.fromkeys(text for text, _ in rows):
+                mine = [place[text, i] for i in samples if (text, i) in place]
+                if not bool(new[:, mine].isfinite().all()):
+                    raise NotFiniteError(text)
+                before = [known[text]] if text in known else []
+                known[text] = torch.cat([*before, new[:, mine]], 1)
+                gained[digests[text]] = known[text]
+            self.cache.put_rows(gained, self.generator.identity)
+        return {
+            text: Continuations(
+                row[0, : len(samples)].to(torch.int64), row[1, : len(samples)].contiguous()
+            )
+            for text, row in known.items()
+        }
+
+    def crossed(
+        self,
+        crossings: Sequence[Pair],
+        own: dict[str, Continuations],
+        bar: tqdm[None] | None = None,
+    ) -> dict[Pair, Tensor]:
+        """Log-probabilities of one text's continuations after another text.
+
+        Args:
+            crossings: distinct; whose continuations, and the text that they are put after.
+            own: the texts' continuations, n each.
+            bar: of progress.
+
+        Returns:
+            By crossing, [n, m] float32; 0 behind the ends.
+
+        Raises:
+            NotFiniteError: one of them is NaN or infinite.
+        """
+        digests = {
+            crossing: continuations_digest(self.generator, *crossing) for crossing in crossings
+        }
+        held = self.cache.get_rows(list(digests.values()))
+        known = {crossing: held[digest] for crossing, digest in digests.items() if digest in held}
+        lacking = {
+            (along, under): range(
+                len(known[along, under]) if (along, under) in known else 0,
+                len(own[along].tokens),
+            )
+            for along, under in crossings
+        }
+        lacking = {crossing: numbers for crossing, numbers in lacking.items() if numbers}
+        if lacking:
+            texts = [under for (_, under), numbers in lacking.items() for _ in numbers]
+            tokens = [own[along].tokens[list(n)] for (along, _), n in lacking.items()]
+            found = self.evaluator.score(texts, torch.cat(tokens), bar)
+            parts = found.split([len(numbers) for numbers in lacking.values()])
+            gained: dict[str, Tensor] = {}
+            for crossing, part in zip(lacking, parts, strict=True):
+                if not bool(part.isfinite().all()):
+                    raise NotFiniteError(crossing[1], crossing)
+                before = [known[crossing]] if crossing in known else []
+                known[crossing] = torch.cat([*before, part])
+                gained[digests[crossing]] = known[crossing]
+            self.cache.put_rows(gained, self.generator.identity)
+        return {
+            (along, under): row[: len(own[along].tokens)] for (along, under), row in known.items()
+        }
+
+    # Pairs ----------------------------------------------------------------------------------
+
+    def _cost(self, distinct: list[Pair], samples: range) -> Cost:
+        texts = sorted({text for pair in distinct for text in pair})
+        held = self.cache.get_rows([continuations_digest(self.generator, text) for text in texts])
+        prompts = {text: self.generator.token_count(text) for text in texts}
+        own, lengths = 0, dict[str, list[int]]()
+        m = self.generator.process.tokens
+        for text in texts:
+            row = held.get(continuations_digest(self.generator, text))
+            ended = [] if row is None else (row[0, : len(samples)] != ENDED).sum(1).tolist()
+            new = len(samples) - len(ended)
+            lengths[text] = [int(n) for n in ended] + [m] * new
+            own += sampling(self.generator, prompts[text], new)
+        cross = 0
+        crossings = _both_ways(distinct)
+        for start in range(0, len(crossings), PAIRS_AT_ONCE):
+            some = crossings[start : start + PAIRS_AT_ONCE]
+            rows = self.cache.get_rows(
+                [continuations_digest(self.generator, *crossing) for crossing in some]
+            )
+            for along, under in some:
+                row = rows.get(continuations_digest(self.generator, along, under))
+                left = lengths[along][0 if row is None else len(row) :]
+                cross += scoring(self.generator, prompts[under], left)
+        return Cost(len(texts), len(distinct), own, cross)
+
+    def _divergences(
+        self, distinct: list[Pair], samples: range, show_progress_bar: bool
+    ) -> Iterator[tuple[Pair, Divergence]]:
+        total = self._cost(distinct, samples).nfe
+        with tqdm(total=total, unit=" tokens", delay=2, disable=not show_progress_bar) as bar:
+            for start in range(0, len(distinct), PAIRS_AT_ONCE):
+                tile = distinct[start : start + PAIRS_AT_ONCE]
+                texts = sorted({text for pair in tile for text in pair})
+                self.evaluator.warn_of_nothing(texts)
+                own = self.of_texts(texts, samples, bar)
+                crossed = self.crossed(_both_ways(tile), own, bar)
+                lengths = {text: own[text].lengths.tolist() for text in texts}
+                prompts = {text: self.generator.token_count(text) for text in texts}
+                results = textual_divergences(
+                    [(own[a], own[b]) for a, b in tile],
+                    [(crossed[a, b], crossed[b, a]) for a, b in tile],
+                    self.generator.process,
+                    [
+                        scoring(self.generator, prompts[b], lengths[a])
+                        + scoring(self.generator, prompts[a], lengths[b])
+                        for a, b in tile
+                    ],
+                )
+                yield from zip(tile, results, strict=True)
+
+    def _of_itself(self, samples: int) -> TextualDivergence:
+        process = self.generator.process
+        nothing = torch.zeros(samples, process.tokens)
+        said = Continuations(torch.zeros(samples, process.tokens, dtype=torch.int64), nothing)
+        [found] = textual_divergences([(said, said)], [(nothing, nothing)], process, [0])
+        return found
+
+
+def continuations_digest(model: LanguageModel, text: str, under: str | None = None) -> str:
+    """Where the cache has a text's continuations, or how likely they are under another text."""
+    more = ("continuations",) if under is None else ("continuations under", under)
+    return TrajectoryKey.of(model, text, 0).digest(*more)
+
+
+def _both_ways(pairs: Sequence[Pair]) -> list[Pair]:
+    """Each pair's two crossings: along its first text, along its second."""
+    return [crossing for a, b in pairs for crossing in ((a, b), (b, a))]
