@@ -53,20 +53,21 @@ class Batches(ABC):
         """Where the network is."""
 
     def in_batches(
-        self, count: int, evaluate: Callable[[slice], _Found]
+        self, count: int, evaluate: Callable[[slice], _Found], most: int | None = None
     ) -> Iterator[tuple[slice, _Found]]:
         """What `evaluate` gives for the rows 0 to count, some at a time.
 
         Args:
             count: of rows.
             evaluate: called with a slice of them, and again with half of it if memory ran out.
+            most: rows of one call of these, where their size asks for fewer than usual.
 
         Raises:
             torch.OutOfMemoryError: a single row is too much for the device.
         """
         start = 0
         while start < count:
-            size = min(self.rows_per_call, count - start)
+            size = min(self.rows_per_call, count - start, most or count)
             rows = slice(start, start + size)
             found: list[_Found] = []
             try:

@@ -17,10 +17,13 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 
 from conjure_st.denoisers import Denoiser, load
+from conjure_st.denoisers.loading import EMBEDDED as DIFFUSION
+from conjure_st.denoisers.loading import PICKLES
 from conjure_st.generator import Process
 from conjure_st.process import GenerativeProcess
 from conjure_st.textual.language_model import LanguageModel
-from conjure_st.textual.loading import EMBEDDED, load_language_model
+from conjure_st.textual.loading import EMBEDDED as LANGUAGE
+from conjure_st.textual.loading import load_language_model
 from conjure_st.textual.process import TextualProcess
 
 
@@ -62,11 +65,12 @@ def is_language_model(model: Any, process: Process | None, loading: dict[str, An
     if not isinstance(model, (str, Path)):
         return False
     name, path = str(model), Path(model).expanduser()
-    if name in EMBEDDED:
-        return True
+    if name in DIFFUSION or name in LANGUAGE:
+        return name in LANGUAGE
     if path.is_dir():
         return (path / "config.json").is_file() and not (path / "model_index.json").is_file()
-    if path.suffix or path.exists() or name.count("/") > 1 or name.startswith((".", "/", "~")):
+    is_file = path.suffix in (*PICKLES, ".safetensors") or path.exists()
+    if is_file or name.count("/") > 1 or name.startswith((".", "/", "~")):
         return False
     if process is not None:
         return isinstance(process, TextualProcess)

@@ -45,7 +45,7 @@ PIPELINES: dict[str, str] = {"PicturebookPipeline": "conjure_st.models.pipeline"
 EMBEDDED = {"picturebook": Path(__file__).parent.parent / "models" / "picturebook"}
 """Models that come with this package."""
 
-_PICKLES = (".ckpt", ".bin", ".pt", ".pth")
+PICKLES = (".ckpt", ".bin", ".pt", ".pth")
 _NOT_NEEDED = ("vae", "safety_checker", "feature_extractor", "image_encoder")
 
 
@@ -103,7 +103,7 @@ def load(
     path = EMBEDDED.get(str(model), Path(model).expanduser())
     folder: Path | None = None
     hub = {"revision": revision, "token": token, "local_files_only": local_files_only}
-    if path.suffix in _PICKLES:
+    if path.suffix in PICKLES:
         raise ValueError(
             f"{path} is a pickled checkpoint, and unpickling runs whatever code it holds. "
             "Convert it to .safetensors (diffusers' conversion scripts do) and pass that."
