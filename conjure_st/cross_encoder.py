@@ -15,10 +15,10 @@ from torch import nn
 
 from conjure_st.cache import TrajectoryCache
 from conjure_st.card import model_card
+from conjure_st.engines import survivors
 from conjure_st.generator import Process
 from conjure_st.measures import Measures
 from conjure_st.module import ConjureModule, Similarity
-from conjure_st.race import survivors
 from conjure_st.text_module import saved_model_type
 from conjure_st.texts import Pair, check_pairs
 

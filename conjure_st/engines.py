@@ -1,15 +1,17 @@
-"""The engine that fits a model: of pairs, and of embeddings."""
+"""The engine that fits a model: of pairs, of embeddings, of races."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from conjure_st import race
 from conjure_st.cache import TrajectoryCache
 from conjure_st.denoisers import Denoiser
 from conjure_st.embedder import AnchoredEmbedder
 from conjure_st.pair_scorer import PairScorer
 from conjure_st.scorer import TrajectoryScorer
+from conjure_st.textual import race as textual_race
 from conjure_st.textual.embedder import TextualEmbedder
 from conjure_st.textual.language_model import LanguageModel
 from conjure_st.textual.scorer import TextualScorer
@@ -69,3 +71,23 @@ def embedder_of(
         cache=cache,
         batch_size=batch_size,
     )
+
+
+def survivors(
+    scorer: PairScorer,
+    query: str,
+    documents: Sequence[str],
+    top_k: int,
+    *,
+    normalised: bool,
+    show_progress_bar: bool = False,
+) -> list[str]:
+    """The documents that may be among the `top_k` best, by the race that fits a scorer.
+
+    Args and returns: as `conjure_st.race.survivors`.
+    """
+    options = {"normalised": normalised, "show_progress_bar": show_progress_bar}
+    if isinstance(scorer, TextualScorer):
+        return textual_race.survivors(scorer, query, documents, top_k, **options)
+    assert isinstance(scorer, TrajectoryScorer)
+    return race.survivors(scorer, query, documents, top_k, **options)

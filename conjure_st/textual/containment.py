@@ -22,13 +22,14 @@ from torch import Tensor
 
 from conjure_st.containment import Containment
 from conjure_st.textual.distances import distance
-from conjure_st.textual.divergence import TextualDivergence
+from conjure_st.textual.divergence import MOST_GROUPS, TextualDivergence
 
 
 def implication(divergence: TextualDivergence) -> Containment:
     """Whether text 1 implies text 2 (t > 0), or text 2 text 1 (t < 0).
 
-    Its standard error is by the jackknife over continuations, its p by Student's t.
+    Its standard error is by the jackknife over continuations (over 50 groups of them, if there are
+    more), its p by Student's t with one degree of freedom less than there are.
 
     Args:
         divergence: of the pair.
@@ -46,11 +47,11 @@ def implication(divergence: TextualDivergence) -> Containment:
 
     u, v = torch.from_numpy(divergence.first), torch.from_numpy(divergence.second)
     score, error = float(statistic(u, v)), divergence.jackknife(statistic)
-    count = divergence.terms.shape[2]
+    groups = min(divergence.terms.shape[2], MOST_GROUPS)
     if math.isnan(error):
         p = math.nan
     elif error == 0:
         p = 1.0 if score == 0 else 0.0
     else:
-        p = float(2 * stats.t.sf(abs(score) / error, count - 1))
+        p = float(2 * stats.t.sf(abs(score) / error, groups - 1))
     return Containment(score, error, p, divergence)

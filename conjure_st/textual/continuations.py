@@ -31,6 +31,9 @@ ENDED = -1
 LOGITS_BYTES = 1 << 28
 """Of the logits, float32, that one call makes."""
 
+KEPT_BYTES = 1 << 30
+"""Of the keys and values, of prompts and continuations, that one call holds."""
+
 MOST_ROWS = 256
 
 
@@ -185,15 +188,19 @@ class TokenEvaluator(Batches):
         of_text = {text: tuple(self.model.prompt(text)) for text in distinct}
         prompts = [of_text[text] for text in texts]
         order = sorted(range(len(texts)), key=lambda r: (len(prompts[r]), prompts[r]))
-        groups = [order]
-        if not self.model.keeps_prefix:
-            groups = [list(alike) for _, alike in groupby(order, key=lambda r: len(prompts[r]))]
-        for group in groups:
+        # Of one length where there must be no padding; else of less than twice another's.
+        size = int if not self.model.keeps_prefix else int.bit_length
+        for _, alike in groupby(order, key=lambda r: size(len(prompts[r]))):
+            group = list(alike)
+            row_bytes = self.model.kept_bytes * (
+                len(prompts[group[-1]]) + self.model.process.tokens
+            )
+            most = max(1, KEPT_BYTES // max(row_bytes, 1))
 
             def part_of(part: slice, group: list[int] = group) -> _Found:
                 return evaluate(group[part], [prompts[r] for r in group[part]])
 
-            for part, found in self.in_batches(len(group), part_of):
+            for part, found in self.in_batches(len(group), part_of, most):
                 yield group[part], found
 
     def _sampled(self, prompts: list[Prompt], u: Tensor, bar: tqdm[None] | None) -> Continuations:

@@ -173,4 +173,6 @@ def _jackknife(u: Tensor, v: Tensor, statistic: Callable[[Tensor, Tensor], Tenso
 
 def _standard_error(values: Tensor) -> Tensor:
     """Of the mean over the last dimension [M, n] -> [M]; NaN for n = 1."""
+    if values.shape[-1] == 1:
+        return torch.full(values.shape[:-1], math.nan, dtype=values.dtype)
     return values.std(-1) / math.sqrt(values.shape[-1])

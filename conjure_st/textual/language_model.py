@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from functools import cached_property
 from typing import Any
 
 import torch
+from transformers import DynamicCache
 
 from conjure_st.textual.process import TextualProcess
 
@@ -40,8 +42,10 @@ class LanguageModel:
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
         ends = model.generation_config.eos_token_id if model.generation_config else None
-        given = ends if isinstance(ends, (list, tuple)) else [ends, tokenizer.eos_token_id]
-        self.eos_ids: frozenset[int] = frozenset(int(i) for i in given if i is not None)
+        given = [*ends] if isinstance(ends, (list, tuple)) else [ends]
+        self.eos_ids: frozenset[int] = frozenset(
+            int(i) for i in (*given, tokenizer.eos_token_id) if i is not None
+        )
         takes = inspect.signature(model.forward).parameters
         self.keeps_prefix = {
             "past_key_values",
@@ -132,6 +136,16 @@ class LanguageModel:
             self.process = self.process.replace(dtype=str(self.dtype).removeprefix("torch."))
 
     # Passes ---------------------------------------------------------------------------------
+
+    @cached_property
+    def kept_bytes(self) -> int:
+        """Of the keys and values of one token, as the network keeps them; 0 if it keeps none."""
+        if not self.keeps_prefix:
+            return 0
+        cache = DynamicCache(config=self.model.config)
+        self.logits(torch.zeros(1, 1, dtype=torch.int64, device=self.device), cache=cache)
+        kept = (getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values"))
+        return sum(tensor.nbytes for tensor in kept if isinstance(tensor, torch.Tensor))
 
     @torch.no_grad()
     def logits(

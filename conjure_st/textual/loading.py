@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
@@ -84,8 +84,8 @@ def load_language_model(
             )
         check_causal(ready.config, type(ready).__name__)
         if device is not None or precision is not None:
-            options = {"device": device, "dtype": precision and getattr(torch, precision)}
-            ready.to(**{name: value for name, value in options.items() if value is not None})
+            place: Any = {"device": device, "dtype": precision and getattr(torch, precision)}
+            ready.to(**{name: value for name, value in place.items() if value is not None})
         identity = _identity(ready, tokenizer)
     elif isinstance(model, (str, Path)):
         path = EMBEDDED.get(str(model), Path(model).expanduser())
@@ -155,7 +155,7 @@ def check_causal(config: PreTrainedConfig, name: str) -> None:
             f"word and cannot continue a text. {remedy}"
         )
     brings_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not brings_code:
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not brings_code:
         raise ValueError(f"{name} is no causal language model but {architectures}. {remedy}")
 
 

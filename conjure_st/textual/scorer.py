@@ -132,7 +132,13 @@ class TextualScorer(PairScorer):
             crossing: continuations_digest(self.generator, *crossing) for crossing in crossings
         }
         held = self.cache.get_rows(list(digests.values()))
-        known = {crossing: held[digest] for crossing, digest in digests.items() if digest in held}
+        # A text's continuations may have been lost from the cache and sampled anew, elsewhere and
+        # in half precision with another token here or there: what is known is of these tokens.
+        known = {
+            (along, under): held[digest][1]
+            for (along, under), digest in digests.items()
+            if digest in held and _same_tokens(held[digest][0], own[along].tokens)
+        }
         lacking = {
             (along, under): range(
                 len(known[along, under]) if (along, under) in known else 0,
@@ -152,7 +158,8 @@ class TextualScorer(PairScorer):
                     raise NotFiniteError(crossing[1], crossing)
                 before = [known[crossing]] if crossing in known else []
                 known[crossing] = torch.cat([*before, part])
-                gained[digests[crossing]] = known[crossing]
+                tokens_too = [own[crossing[0]].tokens.float(), known[crossing]]
+                gained[digests[crossing]] = torch.stack(tokens_too)
             self.cache.put_rows(gained, self.generator.identity)
         return {
             (along, under): row[: len(own[along].tokens)] for (along, under), row in known.items()
@@ -181,7 +188,7 @@ class TextualScorer(PairScorer):
             )
             for along, under in some:
                 row = rows.get(continuations_digest(self.generator, along, under))
-                left = lengths[along][0 if row is None else len(row) :]
+                left = lengths[along][0 if row is None else row.shape[1] :]
                 cross += scoring(self.generator, prompts[under], left)
         return Cost(len(texts), len(distinct), own, cross)
 
@@ -222,6 +229,12 @@ def continuations_digest(model: LanguageModel, text: str, under: str | None = No
     """Where the cache has a text's continuations, or how likely they are under another text."""
     more = ("continuations",) if under is None else ("continuations under", under)
     return TrajectoryKey.of(model, text, 0).digest(*more)
+
+
+def _same_tokens(known: Tensor, tokens: Tensor) -> bool:
+    """Whether the first k [k, m] are those of [n, m], as far as both go."""
+    count = min(len(known), len(tokens))
+    return bool((known[:count] == tokens[:count]).all())
 
 
 def _both_ways(pairs: Sequence[Pair]) -> list[Pair]:
