@@ -20,8 +20,15 @@ from conjure_st.cli_lines import numbered_texts
 from conjure_st.cli_matrix import matrix
 from conjure_st.known import known
 from conjure_st.options import load, options, utf8_text
-from conjure_st.table import counted, models_table, ranking_table, score_table
-from conjure_st.terminal import LONG, hush, sentences, show
+from conjure_st.table import (
+    counted,
+    evaluations,
+    models_table,
+    ranking_table,
+    score_table,
+    unit_of,
+)
+from conjure_st.terminal import LONG, LONG_READ, hush, sentences, show
 
 if TYPE_CHECKING:
     from conjure_st.cross_encoder import ConjureCrossEncoder
@@ -38,6 +45,7 @@ _NOTES = "\n\n".join(
         _lines(
             "Examples",
             'conjure-st score "a dog on a beach" "a puppy near the sea"',
+            'conjure-st score "he is late" "he missed the bus" --model picturebook-lm',
             'conjure-st rank "a red car" documents.txt --top-k 5',
             "conjure-st models",
             'conjure-st direction "a dog" "an animal"',
@@ -66,10 +74,23 @@ _NOTES = "\n\n".join(
 )
 
 
+_CAUSAL = "any causal language model of transformers: GPT-2, Llama, Mistral, Qwen, Mamba, …"
+
+_REFUSED = {
+    "encoder-decoder models (T5, BART)": "they answer a text and do not continue it",
+    "masked models (BERT, RoBERTa)": "they look at both sides of a word",
+    "pickled weights (.ckpt, .bin, .pt)": "unpickling runs whatever code they hold",
+}
+
+
 @click.group(epilog=_NOTES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="conjure-st")
 def main() -> None:
-    """Similarity of texts by what they make a text-to-image diffusion model imagine."""
+    """Similarity of texts by what they make a generative model imagine.
+
+    A text-to-image diffusion model draws what a text brings to its mind, a language model writes
+    it. --model says which of them is asked.
+    """
 
 
 @main.command(
@@ -80,6 +101,7 @@ def main() -> None:
         'conjure-st score "a cat" "a kitten" --weighting girsanov',
         'conjure-st score "a cat" "a kitten" --device cuda --dtype float16 \\',
         "    --model stable-diffusion-v1-5/stable-diffusion-v1-5",
+        'conjure-st score "he is late" "he missed the bus" --model gpt2 --preset prompted',
     )
 )
 @click.argument("text1", callback=utf8_text)
@@ -88,9 +110,10 @@ def main() -> None:
 def score(text1: str, text2: str, as_json: bool, quiet: bool, **settings: Any) -> None:
     """How similar are two texts?
 
-    Prints the score, the cosine c of the texts' directions away from the unconditional process,
-    the Jeffreys divergence and both KL divergences, each with its standard error over samples,
-    and the denoiser evaluations (NFE) spent.
+    Prints the score, the Jeffreys divergence and both KL divergences, each with its standard error
+    over samples. With a diffusion model also the cosine c of the texts' directions away from the
+    unconditional process, and the denoiser evaluations (NFE) spent; with a language model the
+    distance of the texts' log-probabilities, and the tokens read.
     """
     with sentences(quiet):
         model = load(quiet, settings)
@@ -98,7 +121,7 @@ def score(text1: str, text2: str, as_json: bool, quiet: bool, **settings: Any) -
         value, error = _score(d, model)
         measured = {
             "score": (value, error),
-            "similarity": (d.similarity, d.similarity_error),
+            **_of_the_kind(d),
             "jeffreys": (d.jeffreys, d.jeffreys_error),
             "forward_kl": (d.forward, d.forward_error),
             "backward_kl": (d.backward, d.backward_error),
@@ -175,20 +198,28 @@ def models(as_json: bool) -> None:
     """The embedded models, and the families that any other model may be of."""
     with sentences(quiet=True):
         hush(quiet=True)
-        from conjure_st.denoisers.loading import ADAPTERS, EMBEDDED
+        from conjure_st.denoisers import loading as denoisers
+        from conjure_st.textual import loading as textual
 
+        index = {"diffusion": "model_index.json", "language": "config.json"}
+        embedded = {"diffusion": denoisers.EMBEDDED, "language": textual.EMBEDDED}
+        drawing = denoisers.ADAPTERS.items()
         document = {
             "embedded": [
                 {
                     "name": name,
-                    "present": (folder / "model_index.json").is_file(),
+                    "kind": kind,
+                    "present": (folder / index[kind]).is_file(),
                     "bytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()),
                 }
-                for name, folder in EMBEDDED.items()
+                for kind, folders in embedded.items()
+                for name, folder in folders.items()
             ],
             "families": [
-                {"class": name, "models": adapter.covers} for name, adapter in ADAPTERS.items()
+                *({"class": n, "kind": "diffusion", "models": a.covers} for n, a in drawing),
+                {"class": "AutoModelForCausalLM", "kind": "language", "models": _CAUSAL},
             ],
+            "refused": [{"models": models, "why": why} for models, why in _REFUSED.items()],
         }
         show(document if as_json else models_table(document))
 
@@ -211,11 +242,14 @@ def _divergences(
 
     # A tolerance begins with so many samples and may ask for more.
     samples = max(FEW_SAMPLES, model.process.samples) if tolerance else None
-    cost = model.cost(pairs, samples=samples)
-    if cost.nfe >= LONG and not quiet:
+    cost, process = model.cost(pairs, samples=samples), model.process.to_dict()
+    reads = unit_of(process) == "tokens"
+    if cost.nfe >= (LONG_READ if reads else LONG) and not quiet:
+        # What is yet to be said may end early.
+        up_to = "up to " if reads and not tolerance else ""
         click.echo(
-            f"{counted(cost.texts, 'text')}, {counted(cost.pairs, 'pair')}: "
-            f"{cost.nfe:,} denoiser evaluations (NFE){' or more' if tolerance else ''}",
+            f"{counted(cost.texts, 'text')}, {counted(cost.pairs, 'pair')}: {up_to}"
+            f"{evaluations(cost.nfe, process)}{' or more' if tolerance else ''}",
             err=True,
         )
     return model.divergence(pairs, tolerance=tolerance, show_progress_bar=not quiet)
@@ -229,13 +263,24 @@ def _score(d: Divergence, model: ConjureCrossEncoder) -> tuple[float, float]:
     return 0.0 - d.jeffreys, error  # not -0.0 for a text with itself
 
 
+def _of_the_kind(d: Divergence) -> dict[str, tuple[float, float]]:
+    """What one kind of model alone has between a score and its divergences."""
+    from conjure_st.textual.divergence import TextualDivergence
+
+    if isinstance(d, TextualDivergence):
+        return {"distance": (d.distance, d.distance_error)}
+    return {"similarity": (d.similarity, d.similarity_error)}
+
+
 def _origin(model: ConjureCrossEncoder, settings: dict[str, Any]) -> dict[str, Any]:
     """What has to be known to get the same numbers again, and what they cost."""
+    process = model.process.to_dict()
     return {
         "measure": model.module.similarity,
         "nfe": model.scorer.nfe,
+        "unit": unit_of(process),
         "model": settings["model"],
-        "process": model.process.to_dict(),
+        "process": process,
     }
 
 

@@ -1,16 +1,20 @@
-"""conjure-st direction: which of two texts is the more specific, and is that so of known pairs?"""
+"""conjure-st direction: which of two texts is the more specific, and is that so of known pairs?
+
+Of a diffusion model the two KL divergences say. Of a language model they say it too, and beside
+them, and first, the order of meanings in which one text implies another.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
 
 from conjure_st.cli_lines import numbered_texts
 from conjure_st.known import known
-from conjure_st.options import load, options_without
-from conjure_st.table import counted, harmless, table
+from conjure_st.options import load, options_without, utf8_text
+from conjure_st.table import counted, evaluations, harmless, spent_row, table, unit_of
 from conjure_st.terminal import sentences, show
 
 if TYPE_CHECKING:
@@ -29,13 +33,14 @@ _EXAMPLES = "\n".join(
         '  conjure-st direction "a dog" "an animal"',
         '  conjure-st direction "a red car" "a car" -o red-car.png',
         '  conjure-st direction "a dog" "an animal" --weighting girsanov --samples 20 --json',
+        '  conjure-st direction "all men are mortal" "some men are mortal" --model gpt2',
         "  conjure-st direction --pairs pairs.tsv -o pairs.pdf",
     )
 )
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("texts", nargs=-1, metavar="[TEXT1 TEXT2]")
+@click.argument("texts", nargs=-1, metavar="[TEXT1 TEXT2]", callback=utf8_text)
 @click.option(
     "--pairs",
     "file",
@@ -68,27 +73,34 @@ def direction(
     the more specific, as far as the model goes. p says whether more samples might turn the sign,
     not whether the model is right; see docs/containment.md for when it is.
 
+    With a language model it prints, first, whether text 1 implies text 2 (Liu et al., 2024): t is
+    above 0 where what is said after either text is, on the whole, likelier after the first. That
+    names the more specific text; the direction of the KL divergences, below, may well disagree.
+
     With --pairs prints t of every pair, and the accuracy: how often the first text of a line was
     found to be the more specific, with a 95 % bootstrap interval over general texts.
     """
     with sentences(quiet):
         if len(texts) != (2 if file is None else 0):
             raise click.UsageError("Pass two texts, or --pairs FILE.")
-        lines = [(1, (_text(texts[0]), _text(texts[1])))] if file is None else _read(file)
+        lines = [(1, (texts[0], texts[1]))] if file is None else _read(file)
         if out is not None:
             _check(out)
-        # The unconditional process has no part in it.
-        model = load(quiet, {**settings, "similarity": "jeffreys"})
+        # The unconditional process has no part in it; a saved folder says itself if it has one.
+        saved = (Path(settings["model"]) / "modules.json").is_file()
+        model = load(quiet, {**settings, "similarity": None if saved else "jeffreys"})
         pairs = [pair for _, pair in lines]
         found = _found(model, pairs, quiet)
+        process = model.process.to_dict()
         origin = {
             "nfe": model.scorer.nfe,
+            "unit": unit_of(process),
             "model": settings["model"],
-            "process": model.process.to_dict(),
+            "process": process,
         }
         if file is None:
             document = {**_pair(pairs[0], found[0]), **origin}
-            show(document if as_json else _pair_table(document, found[0]))
+            show(document if as_json else _pair_table(document))
         else:
             document = {**_known_order(lines, found), **origin}
             show(document if as_json else _pairs_table(document))
@@ -96,12 +108,16 @@ def direction(
             _draw(out, pairs, found, several=file is not None)
 
 
-def _text(value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:  # bytes that are no UTF-8 arrive as lone surrogates
-        raise click.BadParameter("it is not UTF-8 text.", param_hint="'TEXT'") from error
-    return value
+class _Found(NamedTuple):
+    """What is told of one pair.
+
+    Attributes:
+        containment: by the two KL divergences.
+        implication: by what is said after either text; None of a diffusion model.
+    """
+
+    containment: Containment
+    implication: Containment | None
 
 
 def _read(file: BinaryIO) -> list[tuple[int, Pair]]:
@@ -136,124 +152,165 @@ def _check(out: Path) -> None:
     figure(1)  # is there a matplotlib?
 
 
-def _found(model: ConjureCrossEncoder, pairs: list[Pair], quiet: bool) -> list[Containment]:
+def _found(model: ConjureCrossEncoder, pairs: list[Pair], quiet: bool) -> list[_Found]:
     from conjure_st.containment import containment
+    from conjure_st.textual.containment import implication
+    from conjure_st.textual.divergence import TextualDivergence
 
     cost = model.cost(pairs)
     if len(pairs) > 1 and cost.nfe and not quiet:
         click.echo(
             f"{counted(cost.texts, 'text')}, {counted(cost.pairs, 'pair')}: "
-            f"{cost.nfe:,} denoiser evaluations (NFE)",
+            f"{evaluations(cost.nfe, model.process.to_dict())}",
             err=True,
         )
-    return [containment(d) for d in model.divergence(pairs, show_progress_bar=not quiet)]
+    return [
+        _Found(containment(d), implication(d) if isinstance(d, TextualDivergence) else None)
+        for d in model.divergence(pairs, show_progress_bar=not quiet)
+    ]
 
 
-def _numbers(found: Containment) -> dict[str, Any]:
-    d = found.divergence
-    return {
-        "containment": found.score,
+def _numbers(found: _Found) -> dict[str, Any]:
+    said, by_kl = found.implication, found.containment
+    d = by_kl.divergence
+    errors = {
+        "containment": known(by_kl.error),
+        "forward_kl": known(d.forward_error),
+        "backward_kl": known(d.backward_error),
+    }
+    numbers = {
+        "containment": by_kl.score,
         "forward_kl": d.forward,
         "backward_kl": d.backward,
-        "standard_error": {
-            "containment": known(found.error),
-            "forward_kl": known(d.forward_error),
-            "backward_kl": known(d.backward_error),
-        },
-        "p": known(found.p),
+        "standard_error": errors,
+        "p": known(by_kl.p),
     }
+    if said is None:
+        return numbers
+    errors["implication"] = known(said.error)
+    return {"implication": said.score, "implication_p": known(said.p), **numbers}
 
 
-def _pair(pair: Pair, found: Containment) -> dict[str, Any]:
-    more = None if found.score == 0 else pair[found.score < 0]
+def _pair(pair: Pair, found: _Found) -> dict[str, Any]:
+    score = (found.implication or found.containment).score
+    more = None if score == 0 else pair[score < 0]
     return {"texts": list(pair), "more_specific": more, **_numbers(found)}
 
 
-def _known_order(lines: list[tuple[int, Pair]], found: list[Containment]) -> dict[str, Any]:
+def _known_order(lines: list[tuple[int, Pair]], found: list[_Found]) -> dict[str, Any]:
     import numpy as np
 
     from conjure_st.containment import correct, mean_interval
 
-    scores = np.array([one.score for one in found])
     units = [[general for _, (_, general) in lines]]
 
     def estimated(values: np.ndarray) -> dict[str, float]:
         estimate: Estimate = mean_interval([values], units)
         return dict(vars(estimate))
 
-    return {
-        "accuracy": estimated(correct(scores)),
-        "mean_containment": estimated(scores),
-        "pairs": [
-            {"line": number, "specific": pair[0], "general": pair[1], **_numbers(one)}
-            for (number, pair), one in zip(lines, found, strict=True)
-        ],
-    }
-
-
-def _pair_table(document: dict[str, Any], found: Containment) -> str:
-    weighting, errors = document["process"]["weighting"], document["standard_error"]
-    unit = "in nats" if weighting == "girsanov" else f"{weighting} weighting"
-    notes = {
-        "containment": "t, -1 to 1; above 0: the first text is the more specific",
-        "forward_kl": f"along the first text's trajectories, {unit}",
-        "backward_kl": "along the second text's trajectories",
-    }
-    rows = [
-        (
-            name.replace("_kl", " KL"),
-            f"{document[name]:.4f}",
-            "" if errors[name] is None else f"± {errors[name]:.4f}",
-            note,
-        )
-        for name, note in notes.items()
+    document: dict[str, Any] = {}
+    for name, prefix in (("implication", "implication_"), ("containment", "")):
+        scores = np.array([getattr(one, name).score for one in found if getattr(one, name)])
+        if len(scores):
+            document[f"{prefix}accuracy"] = estimated(correct(scores))
+            document[f"mean_{name}"] = estimated(scores)
+    document["pairs"] = [
+        {"line": number, "specific": pair[0], "general": pair[1], **_numbers(one)}
+        for (number, pair), one in zip(lines, found, strict=True)
     ]
-    if document["p"] is not None and errors["containment"]:
-        times = f"{abs(found.score) / found.error:.1f} standard errors"
-        rows.append(("p", f"{found.p:.4f}", "", f"of no direction; t is {times} from 0"))
-    rows.append(("NFE", str(document["nfe"]), "", "denoiser evaluations"))
+    return document
+
+
+def _pair_table(document: dict[str, Any]) -> str:
+    reads = unit_of(document["process"]) == "tokens"
+    weighting = document["process"].get("weighting")
+    unit = "in nats" if reads or weighting == "girsanov" else f"{weighting} weighting"
+    what = "continuations" if reads else "trajectories"
+    rows = []
+    if "implication" in document:
+        note = "t, -1 to 1; above 0: the first text implies the second"
+        rows += [_row(document, "implication", note), *_p_rows(document, "implication")]
+    rows += [
+        _row(document, "containment", "t, -1 to 1; above 0: the first text is the more specific"),
+        _row(document, "forward_kl", f"along the first text's {what}, {unit}"),
+        _row(document, "backward_kl", f"along the second text's {what}"),
+        *_p_rows(document, "containment"),
+        spent_row(document),
+    ]
     more = document["more_specific"]
     verdict = "neither" if more is None else f'"{harmless(more)}"'
     return f"{table(rows, align='<>< ')}\n\nmore specific, to this model: {verdict}"
 
 
+def _row(document: dict[str, Any], name: str, note: str) -> tuple[str, str, str, str]:
+    error = document["standard_error"][name]
+    shown = "" if error is None else f"± {error:.4f}"
+    return name.replace("_kl", " KL"), f"{document[name]:.4f}", shown, note
+
+
+def _p_rows(document: dict[str, Any], name: str) -> list[tuple[str, str, str, str]]:
+    """One row, where the samples tell of it."""
+    p = document["p" if name == "containment" else "implication_p"]
+    error = document["standard_error"][name]
+    if p is None or not error:
+        return []
+    times = f"{abs(document[name]) / error:.1f} standard errors"
+    return [("p", f"{p:.4f}", "", f"of no direction; t is {times} from 0")]
+
+
 def _pairs_table(document: dict[str, Any]) -> str:
-    rows = [("t", "", "p", "found", "specific", "general")]
+    """Each pair's t, of what is said where there is that, and what it comes to."""
+    said = "mean_implication" in document
+    main, p = ("implication", "implication_p") if said else ("containment", "p")
+    rows = [("t", "", "p", "found", "by KL" if said else "", "specific", "general")]
     for pair in document["pairs"]:
-        score, error = pair["containment"], pair["standard_error"]["containment"]
+        score, error = pair[main], pair["standard_error"][main]
         rows.append(
             (
                 f"{score:+.3f}",
                 "" if error is None else f"± {error:.3f}",
-                "" if pair["p"] is None else f"{pair['p']:.3f}",
+                "" if pair[p] is None else f"{pair[p]:.3f}",
                 "as known" if score > 0 else "opposite" if score < 0 else "neither",
+                f"{pair['containment']:+.3f}" if said else "",
                 harmless(pair["specific"]),
                 harmless(pair["general"]),
             )
         )
-    accuracy, mean = document["accuracy"], document["mean_containment"]
-    return "\n".join(
-        (
-            table(rows, align="><>>< "),
-            "",
-            f"accuracy {_percent(accuracy['value'])} ({_percent(accuracy['low'])} to "
-            f"{_percent(accuracy['high'])}), mean t {mean['value']:+.3f} ({mean['low']:+.3f} to "
-            f"{mean['high']:+.3f}), {counted(len(document['pairs']), 'pair')}, "
-            f"{document['nfe']:,} NFE",
-        )
+    counts = f"{counted(len(document['pairs']), 'pair')}, {_spent(document)}"
+    by_kl = _estimates(document["accuracy"], document["mean_containment"])
+    if not said:
+        return f"{table(rows, align='><>>>< ')}\n\n{by_kl}, {counts}"
+    implied = _estimates(document["implication_accuracy"], document["mean_implication"])
+    return f"{table(rows, align='><>>>< ')}\n\n{implied}, {counts}\nby KL: {by_kl}"
+
+
+def _estimates(accuracy: dict[str, float], mean: dict[str, float]) -> str:
+    return (
+        f"accuracy {_percent(accuracy['value'])} ({_percent(accuracy['low'])} to "
+        f"{_percent(accuracy['high'])}), mean t {mean['value']:+.3f} ({mean['low']:+.3f} to "
+        f"{mean['high']:+.3f})"
     )
+
+
+def _spent(document: dict[str, Any]) -> str:
+    unit = "tokens" if unit_of(document["process"]) == "tokens" else "NFE"
+    return f"{document['nfe']:,} {unit}"
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _draw(out: Path, pairs: list[Pair], found: list[Containment], several: bool) -> None:
+def _draw(out: Path, pairs: list[Pair], found: list[_Found], several: bool) -> None:
+    """The direction of the KL divergences, which adds up over steps, or over tokens."""
     from conjure_st.plots import containment as plots
     from conjure_st.plots.style import rendered
     from conjure_st.whole_file import write_whole
 
-    axis = plots.directions(found, pairs) if several else plots.direction(found[0], pairs[0])
+    by_kl = [one.containment for one in found]
+    axis = plots.directions(by_kl, pairs) if several else plots.direction(by_kl[0], pairs[0])
+    if found[0].implication is not None and not several:
+        axis.set_xlabel("token of a continuation")
     whole = axis.get_figure(root=True)
     assert whole is not None  # it was made for this axis
     write_whole(out, rendered(whole, out.suffix[1:].lower()))

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from conjure_st import __version__
-from conjure_st.options import check_device, load, options_without
+from conjure_st.options import (
+    OF_DIFFUSION,
+    OF_LANGUAGE,
+    PROMPTED,
+    check_device,
+    is_of_language,
+    load,
+    options_without,
+)
 from conjure_st.table import counted
 from conjure_st.terminal import hush, sentences, show
 
@@ -30,7 +38,7 @@ _EXAMPLES = "\n".join(
         "  conjure-st eval VisualCompositionTriplets --out composition.md",
         "  conjure-st eval STS14 STSBenchmark --preset fast --baseline tfidf \\",
         "      --baseline sentence-transformers/all-MiniLM-L6-v2 --out sts.json",
-        "  conjure-st eval VisualCompositionSTS --model picturebook --model ./my-pipeline",
+        "  conjure-st eval VisualCompositionSTS --model picturebook --model picturebook-lm",
     )
 )
 
@@ -38,78 +46,51 @@ _EXAMPLES = "\n".join(
 @click.command("eval", epilog=_EXAMPLES)
 @click.argument("tasks", nargs=-1, required=True, metavar="TASK-OR-FILE...")
 @click.option(
-    "--model",
-    "models",
-    multiple=True,
-    default=("picturebook",),
-    show_default=True,
+    "--model", "models", multiple=True, default=("picturebook",), show_default=True, metavar="NAME",
+    help="A text-to-image or language model, as of the other commands; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--baseline", "baselines", multiple=True, default=DEFAULT_BASELINES, show_default=True,
     metavar="NAME",
-    help="A text-to-image model, as of the other commands; may be repeated.",
-)
+    help="untrained, text-encoder (a language model's hidden states) or images (of each "
+    "model), tfidf, or a sentence-transformers model's name or folder; none for no one. May be "
+    "repeated.",
+)  # fmt: skip
 @click.option(
-    "--baseline",
-    "baselines",
-    multiple=True,
-    default=DEFAULT_BASELINES,
-    show_default=True,
-    metavar="NAME",
-    help="untrained, text-encoder or images (of each model), tfidf, or a "
-    "sentence-transformers model's name or folder; none for no one. May be repeated.",
-)
+    "--control-seeds", type=click.IntRange(min=1), default=3, show_default=True,
+    help="Permutations of the untrained model's weights; its row is their mean.",
+)  # fmt: skip
 @click.option(
-    "--control-seeds",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="Permutations of the untrained denoiser's weights; its row is their mean.",
-)
-@click.option(
-    "--images",
-    type=click.IntRange(min=2),
-    default=8,
-    show_default=True,
+    "--images", type=click.IntRange(min=2), default=8, show_default=True,
     help="Pictures of each text of the baseline images.",
-)
+)  # fmt: skip
 @click.option(
-    "--image-features",
-    metavar="NAME",
+    "--image-features", metavar="NAME",
     help="A vision model of transformers for that baseline; "
     "without it, features are the pictures' own colours, 8×8.",
-)
+)  # fmt: skip
 @click.option("--split", help="Of a task, instead of those that it is evaluated on.")
 @click.option("--subset", help="Of a task, instead of all in English.")
 @click.option(
-    "--columns",
-    metavar="SCORE,TEXT,TEXT",
+    "--columns", metavar="SCORE,TEXT,TEXT",
     help="Names of a file's columns, where they are not score, sentence1, sentence2.",
-)
+)  # fmt: skip
 @click.option(
-    "--limit",
-    type=click.IntRange(min=3),
-    metavar="N",
+    "--limit", type=click.IntRange(min=3), metavar="N",
     help="A fixed random choice of N pairs (or queries, triplets) of each part.",
-)
+)  # fmt: skip
 @click.option(
-    "--resamples",
-    type=click.IntRange(min=100),
-    default=2000,
-    show_default=True,
+    "--resamples", type=click.IntRange(min=100), default=2000, show_default=True,
     help="Bootstrap samples of the intervals.",
-)
+)  # fmt: skip
 @click.option(
-    "--out",
-    "outs",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
+    "--out", "outs", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
     help="Write the result there too, as .json, .csv or .md. May be repeated.",
-)
+)  # fmt: skip
 @click.option(
-    "--similarity",
-    type=click.Choice(["normalised", "jeffreys"]),
-    show_default="both",
+    "--similarity", type=click.Choice(["normalised", "jeffreys"]), show_default="both",
     help="Score by (1+c)/2, or by minus the Jeffreys divergence, alone.",
-)
+)  # fmt: skip
 @options_without("model", "tolerance", "similarity")
 def evaluate(
     tasks: tuple[str, ...],
@@ -134,7 +115,8 @@ def evaluate(
     Each TASK-OR-FILE is a file of scored pairs (.tsv, .csv or .jsonl: score, sentence1,
     sentence2), a task of this project (VisualCompositionSTS, VisualCompositionTriplets,
     VisualCompositionReranking), or a task of MTEB for STS, pair classification or reranking.
-    Tasks need conjure-st[mteb].
+    Tasks need conjure-st[mteb]. Diffusion models and language models may stand in one table:
+    options that are of one kind are then for the models of that kind.
 
     A table for each: Spearman and Pearson (or average precision, or MAP), 95 % bootstrap
     intervals, the first row's lead over each other row in the same bootstrap samples, and what
@@ -148,6 +130,8 @@ def evaluate(
         hush(quiet)
         _check_baselines(chosen)
         check_device(settings["device"])
+        writes = {name: is_of_language(name, settings) for name in models}
+        _check_images(writes, chosen)
         judged = {task: _judged(task, split, subset, columns, limit) for task in tasks}
 
         from conjure_st.agreement.lineup import rows_of_model, rows_of_texts
@@ -158,10 +142,10 @@ def evaluate(
         scored: dict[str, list[Scored]] = {task: [] for task in tasks}
         processes: dict[str, Any] = {}
         for name in models:
-            raw = (
-                similarity if similarity == "jeffreys" else None
-            )  # spares the unconditional process
-            model = load(quiet, {**settings, "model": name, "similarity": raw})
+            # Raw scores alone spare the unconditional process.
+            raw = similarity if similarity == "jeffreys" else None
+            given = _own(settings, writes[name], {*writes.values()})
+            model = load(quiet, {**given, "model": name, "similarity": raw})
             processes[name] = model.process.to_dict()
             rows = rows_of_model(
                 model,
@@ -178,13 +162,19 @@ def evaluate(
         for task, rest in of_texts.items():
             scored[task] += rest
         found = _compare(judged, scored, resamples)
-        about = {
-            "conjure_st": __version__,
-            "models": processes,
-            "limit": limit,
-            "resamples": resamples,
-        }
+        about: dict[str, Any] = {"conjure_st": __version__, "models": processes}
+        about |= {"limit": limit, "resamples": resamples}
         _show(found, about, outs, as_json)
+
+
+def _own(settings: dict[str, Any], writes: bool, kinds: set[bool]) -> dict[str, Any]:
+    """Those of a model; in a table of both kinds, what is of the other kind is not its."""
+    if len(kinds) == 1:
+        return settings
+    own = {**settings, **dict.fromkeys(OF_DIFFUSION if writes else OF_LANGUAGE)}
+    if own["preset"] == PROMPTED and not writes:
+        own["preset"] = None
+    return own
 
 
 def _judged(
@@ -226,9 +216,12 @@ def _score(
 ) -> None:
     """Add the rows' scores of every task; each row is taken out and let go after them."""
     from conjure_st.agreement.compare import score
+    from conjure_st.agreement.row import unit_of_row
 
     def announce(pairs: int, nfe: int) -> None:
-        from_nothing = f", {nfe:,} NFE from nothing" if nfe else ""
+        unit = unit_of_row(row)
+        about = "about " if unit == "tokens" else ""
+        from_nothing = f", {about}{nfe:,} {unit} from nothing" if nfe else ""
         click.echo(f"{task}: {row.name} ({counted(pairs, 'pair')}{from_nothing})", err=True)
 
     while rows:
@@ -293,6 +286,16 @@ def _check_baselines(names: tuple[str, ...]) -> None:
             raise click.UsageError(f"There is no --baseline {name}. Did you mean {close[0]}?")
 
 
+def _check_images(writes: dict[str, bool], baselines: tuple[str, ...]) -> None:
+    """What would be refused after the hours that other rows take."""
+    silent = [name for name, is_language_model in writes.items() if is_language_model]
+    if "images" in baselines and silent:
+        raise click.UsageError(
+            f"--baseline images is of pictures, and the language model {silent[0]} draws none. "
+            "Leave it out, or compare text-to-image models alone."
+        )
+
+
 def _check_outs(outs: tuple[Path, ...]) -> None:
     """What would be lost after hours of work, said before it."""
     from conjure_st.agreement.report import FORMATS
@@ -315,6 +318,3 @@ def _check_outs(outs: tuple[Path, ...]) -> None:
             raise click.BadParameter(
                 f"{out} cannot be written: {error.strerror}.", param_hint="'--out'"
             ) from error
-
-
-__all__ = ["evaluate"]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from conjure_st.options import load, options_without, utf8_text
-from conjure_st.table import harmless, score_table, table
-from conjure_st.terminal import LONG, sentences, show
+from conjure_st.table import evaluations, harmless, score_table, table, unit_of
+from conjure_st.terminal import LONG, LONG_READ, sentences, show
 
 if TYPE_CHECKING:
     from conjure_st.cross_encoder import ConjureCrossEncoder
@@ -25,6 +25,7 @@ _EXAMPLES = "\n".join(
         '  conjure-st explain "a red car" "a blue car" --guidance 2 -o cars.png',
         '  conjure-st explain "snow leopard" "bengal tiger" -o cats.gif -o cats.html --sample 2',
         '  conjure-st explain "a cat" "a kitten" --weighting girsanov --json',
+        '  conjure-st explain "he is late" "he missed the bus" --model gpt2 -o why.html',
     )
 )
 
@@ -39,30 +40,29 @@ _EXAMPLES = "\n".join(
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Draw it: a figure (.png, .pdf, .svg), an animation (.gif) or a page (.html); may be "
-    "repeated.",
+    help="Draw it: a figure (.png, .pdf, .svg), an animation (.gif) or a page (.html). What a "
+    "language model says is written down: a page, .md, .csv, .tsv or .json. May be repeated.",
 )
 @click.option(
     "--sample",
     type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
+    show_default="0",
     metavar="N",
-    help="Number of the sample whose pictures are drawn.",
+    help="Diffusion: number of the sample whose pictures are drawn.",
 )
 @click.option(
     "--words",
     "by_word",
     is_flag=True,
-    help="What each word does too, in the figure, the page, the table and the JSON. Costs S (2T-1) "
-    "evaluations for each word and twice for each match of different words, once.",
+    help="Diffusion: what each word does too, in the figure, the page, the table and the JSON. "
+    "Costs S (2T-1) evaluations for each word and twice for each match of different words, once.",
 )
 @options_without("tolerance")
 def explain(
     text1: str,
     text2: str,
     outs: tuple[Path, ...],
-    sample: int,
+    sample: int | None,
     by_word: bool,
     as_json: bool,
     quiet: bool,
@@ -74,32 +74,43 @@ def explain(
     makes the model see along both texts' trajectories, when the two part, and where in the
     picture. It costs what scoring the pair would; a pair that was scored before costs up to 2 S T
     evaluations more (S samples, T steps), once.
+
+    Of a language model it prints the scores, what is said after one text and hardly after the
+    other, and what is said after both. It costs what scoring the pair would.
     """
     with sentences(quiet):
         _check_outs(outs)
         if by_word and outs and not as_json and all(map(_is_animation, outs)):
             raise click.UsageError("--words has no place in an animation. Name a figure or a page.")
         model = load(quiet, settings)
-        samples = model.process.samples
-        if sample >= samples:
-            raise click.BadParameter(
-                f"there are the samples 0 to {samples - 1}.", param_hint="'--sample'"
-            )
-        found = _explained(model, text1, text2, quiet)
-        words = _words(found, quiet) if by_word else None
-        for out in outs:
-            options = {} if words is None or _is_animation(out) else {"words": words}
-            found.save(out, sample=sample, **options)
+        writes = unit_of(model.process.to_dict()) == "tokens"
+        if writes:
+            _check_written(outs, sample, by_word)
+            found = _explained(model, text1, text2, quiet)
+            for out in outs:
+                found.save(out)
+            words = None
+        else:
+            sample = sample or 0
+            _check_drawn(outs, sample, model.process.samples)
+            found = _explained(model, text1, text2, quiet)
+            words = _words(found, quiet) if by_word else None
+            for out in outs:
+                options = {} if words is None or _is_animation(out) else {"words": words}
+                found.save(out, sample=sample, **options)
         document = {
             **found.to_dict(),
             **({} if words is None else {"words": words.to_dict()}),
             "measure": model.module.similarity,
+            "unit": unit_of(model.process.to_dict()),
             "files": [str(out) for out in outs],
         }
         if as_json:
             show(document)
         elif outs:
             show("\n".join(f"Wrote {out}." for out in outs))
+        elif writes:
+            show(str(found))
         else:
             tables = [score_table(document), _steps_table(document)]
             tables += [] if words is None else [_words_table(words)]
@@ -107,26 +118,72 @@ def explain(
 
 
 def _check_outs(outs: tuple[Path, ...]) -> None:
-    """What would be lost after the evaluations, said before them."""
+    """What would be lost after the evaluations, said before a model is loaded."""
     from conjure_st.plots.explanation import WRITERS
     from conjure_st.plots.style import font_file
+    from conjure_st.textual.explanation_report import WRITERS as WRITTEN
     from conjure_st.whole_file import check_place
 
     for out in outs:
         try:
-            check_place(out, WRITERS)
+            check_place(out, [*dict.fromkeys([*WRITERS, *WRITTEN])])
         except (ValueError, OSError) as error:
             raise click.BadParameter(str(error), param_hint="'--out'") from error
-        font_file()  # is there a matplotlib?
+        if out.suffix.lower() not in WRITTEN:
+            font_file()  # is there a matplotlib?
 
 
-def _explained(model: ConjureCrossEncoder, text1: str, text2: str, quiet: bool) -> Explanation:
-    from conjure_st.fields import cost
+def _check_written(outs: tuple[Path, ...], sample: int | None, by_word: bool) -> None:
+    """What a language model has not, said before anything is paid for."""
+    from conjure_st.textual.explanation_report import WRITERS as WRITTEN
+
+    for option, given in (("--sample", sample is not None), ("--words", by_word)):
+        if given:
+            raise click.UsageError(
+                f"{option} is of pictures, and a language model draws none. Leave it out."
+            )
+    for out in outs:
+        if out.suffix.lower() not in WRITTEN:
+            raise click.UsageError(
+                f"{out} would be a picture, and a language model draws none. Name a file that "
+                f"ends in {', '.join(WRITTEN)}."
+            )
+
+
+def _check_drawn(outs: tuple[Path, ...], sample: int, samples: int) -> None:
+    """What a diffusion model has not, said before anything is paid for."""
+    from conjure_st.plots.explanation import WRITERS
+    from conjure_st.plots.style import font_file
+
+    if sample >= samples:
+        raise click.BadParameter(
+            f"there are the samples 0 to {samples - 1}.", param_hint="'--sample'"
+        )
+    for out in outs:
+        if out.suffix.lower() not in WRITERS:
+            raise click.UsageError(
+                f"{out} would list what is said, and a diffusion model says nothing. Name a file "
+                f"that ends in {', '.join(WRITERS)}; --json prints all numbers."
+            )
+        font_file()  # a page has figures
+
+
+def _explained(model: ConjureCrossEncoder, text1: str, text2: str, quiet: bool) -> Any:
+    """The Explanation or TextualExplanation, its cost said beforehand."""
+    from conjure_st.fields import cost as of_pictures
+    from conjure_st.scorer import TrajectoryScorer
+    from conjure_st.textual.explain import cost as of_words
+    from conjure_st.textual.scorer import TextualScorer
 
     [pair] = model.read([(text1, text2)])
-    nfe = cost(model.scorer, pair)
-    if nfe >= LONG and not quiet:
-        click.echo(f"1 pair: {nfe:,} denoiser evaluations (NFE)", err=True)
+    scorer, process = model.scorer, model.process.to_dict()
+    if isinstance(scorer, TextualScorer):
+        nfe, long, up_to = of_words(scorer, pair), LONG_READ, "up to "
+    else:
+        assert isinstance(scorer, TrajectoryScorer)
+        nfe, long, up_to = of_pictures(scorer, pair), LONG, ""
+    if nfe >= long and not quiet:
+        click.echo(f"1 pair: {up_to}{evaluations(nfe, process)}", err=True)
     return model.explain(text1, text2, show_progress_bar=not quiet)
 
 

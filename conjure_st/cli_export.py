@@ -34,19 +34,21 @@ _OURS = "conjure_st."
             '  conjure-st export vectors --embeddings --anchor "a person" --anchor "a street"',
             "  conjure-st export imagery --model stable-diffusion-v1-5/stable-diffusion-v1-5 \\",
             "      --dtype float16 --variant fp16",
+            "  conjure-st export sayings --model gpt2 --preset prompted",
         )
     )
 )
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--embeddings", is_flag=True, help="A SentenceTransformer, not a CrossEncoder.")
 @click.option(
-    "--dimension", type=click.IntRange(min=0), metavar="N", show_default="1024",
+    "--dimension", type=click.IntRange(min=0), metavar="N",
+    show_default="1024; of a language model 256, or n of each anchor",
     help="With --embeddings: numbers in one; 0 does not project.",
 )  # fmt: skip
 @click.option(
     "--anchor", "anchors", multiple=True, metavar="TEXT",
     help="With --embeddings: a text along whose trajectories all texts are looked at; may be "
-    "repeated. Without any it is the unconditional process's.",
+    "repeated. Without any they are those of no text.",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an earlier export without weights.")
 @options
@@ -63,8 +65,8 @@ def export(
     """Write FOLDER, which sentence-transformers loads like any other model.
 
     LangChain, LlamaIndex, Haystack and others take a model by its name or folder alone. FOLDER
-    holds the name of the diffusion model, the commit that the hub has it at and the process; of a
-    model that is itself a folder or a file, the weights as well.
+    holds the name of the model, the commit that the hub has it at and the process; of a model that
+    is itself a folder or a file, the weights as well.
 
     The model is loaded once, so that a folder is written only of one that can be used.
     """
@@ -96,7 +98,8 @@ def _check_free(folder: Path, overwrite: bool) -> None:
         raise click.BadParameter(
             f"{folder} is not empty, and no export. Name a new folder.", param_hint="'FOLDER'"
         )
-    if weights := list(folder.glob("*/model_index.json")):
+    weights = [*folder.glob("*/model_index.json"), *folder.glob("*/config.json")]
+    if weights:
         raise click.BadParameter(
             f"{weights[0].parent} holds a model's weights, which are not overwritten. Name another "
             "folder, or remove this one first.",

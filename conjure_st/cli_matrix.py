@@ -1,4 +1,4 @@
-"""conjure-st matrix: many texts at once, as numbers, clusters, a matrix and a map of pictures."""
+"""conjure-st matrix: many texts at once, as numbers, clusters, a matrix and a map."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import click
 
 from conjure_st.cli_lines import numbered_texts
 from conjure_st.options import load, options_without
-from conjure_st.table import counted
-from conjure_st.terminal import LONG, sentences, show
+from conjure_st.table import counted, evaluations, unit_of
+from conjure_st.terminal import LONG, LONG_READ, sentences, show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +36,7 @@ _EXAMPLES = "\n".join(
         "  conjure-st matrix captions.txt -o matrix.csv -o everything.json",
         "  conjure-st matrix few.txt --exact --preset fast -o matrix.svg",
         "  cat captions.txt | conjure-st matrix - --measure jeffreys --json",
+        "  conjure-st matrix sentences.txt --model gpt2 --map map.png",
     )
 )
 
@@ -54,11 +55,17 @@ def _figure_option(name: str, help: str) -> Any:
     help="The matrix with its dendrogram as a figure (.png, .pdf, .svg), the matrix as .csv, or "
     "all numbers as .json; may be repeated.",
 )  # fmt: skip
-@_figure_option("--map", "Figure of a map, whose points are the pictures that the texts evoke.")
-@_figure_option("--sheet", "Figure of a contact sheet: pictures of each text, sample by sample.")
+@_figure_option(
+    "--map",
+    "Figure of a map, whose points are the pictures that the texts evoke, or of a language model "
+    "the texts.",
+)
+@_figure_option(
+    "--sheet", "Diffusion: figure of a contact sheet: pictures of each text, sample by sample."
+)
 @click.option(
     "--pictures", type=click.IntRange(min=1), metavar="N", show_default="the process's samples",
-    help="Of each text on the contact sheet.",
+    help="Diffusion: of each text on the contact sheet.",
 )  # fmt: skip
 @click.option(
     "--exact", is_flag=True, help="Compare each pair along its own trajectories, which costs a "
@@ -72,7 +79,7 @@ def _figure_option(name: str, help: str) -> Any:
 @click.option(
     "--anchor", "anchors", multiple=True, metavar="TEXT",
     help="A text along whose trajectories all are compared; may be repeated. Without any, so many "
-    "of the texts as there are samples, drawn by lot.",
+    "of the texts as there are samples (of a language model five), drawn by lot.",
 )  # fmt: skip
 @options_without("tolerance", "similarity")
 def matrix(
@@ -98,6 +105,9 @@ def matrix(
     and 2 S T for the anchors, along which all are compared. With --exact they cost
     2 N S T, and each of the N (N - 1) / 2 pairs 2 S (T - 1). Pictures cost T evaluations each,
     unless that trajectory is known. What was paid for is kept.
+
+    A language model reads for each of N texts all n continuations of each anchor, or with --exact
+    for each pair both texts' n.
     """
     with sentences(quiet):
         if exact and anchors:
@@ -109,7 +119,14 @@ def matrix(
         for number, text in numbered_texts(file, "texts"):
             lines.setdefault(text, []).append(number)
         model: ConjureCrossEncoder = load(quiet, {**settings, "similarity": None})
+        writes = unit_of(model.process.to_dict()) == "tokens"
+        if writes and sheet_out:
+            raise click.UsageError(
+                "--sheet is of pictures, and a language model draws none. Leave it out; --map "
+                "shows the texts."
+            )
         samples = max(1 if map_out else 0, (pictures or model.process.samples) if sheet_out else 0)
+        samples = 0 if writes else samples
         how = {"exact": exact, "measure": measure, "anchors": list(anchors) or None}
         if not quiet:
             _say_cost(model, list(lines), how, samples)
@@ -118,8 +135,7 @@ def matrix(
         # Numbers first: they are small, and a figure may not be drawn for want of memory.
         for out in sorted(outs, key=lambda path: _is(path, PICTURES)):
             _write(out, found, document)
-        if evoked is not None:
-            _draw_pictures(found, evoked, map_out, sheet_out)
+        _draw_pictures(found, evoked, map_out, sheet_out)
         if as_json:
             show(document)
         elif written := [*outs, *(o for o in (map_out, sheet_out) if o is not None)]:
@@ -165,11 +181,13 @@ def _say_cost(
 
     nfe = landscape_cost(model, texts, **how)
     pictures = evoking_cost(model, texts, samples=samples) if samples else 0
-    if nfe + pictures < LONG:
+    process = model.process.to_dict()
+    reads = unit_of(process) == "tokens"
+    if nfe + pictures < (LONG_READ if reads else LONG):
         return
     drawn = f", and up to {pictures:,} for {counted(samples * len(texts), 'picture')}"
     click.echo(
-        f"{counted(len(texts), 'text')}: {nfe:,} denoiser evaluations (NFE)"
+        f"{counted(len(texts), 'text')}: {'up to ' if reads else ''}{evaluations(nfe, process)}"
         f"{drawn if samples else ''}",
         err=True,
     )
@@ -198,8 +216,9 @@ def _document(
     return {
         **as_dict(found, lines),
         "nfe": model.scorer.nfe,
+        "unit": unit_of(model.process.to_dict()),
         "model": settings["model"],
-        "identity": model.scorer.denoiser.identity,
+        "identity": model.scorer.generator.identity,
         "process": model.process.to_dict(),
         "fingerprint": model.process.fingerprint(),
     }
@@ -208,17 +227,21 @@ def _document(
 def _ending(found: Landscape, document: dict[str, Any]) -> str:
     from conjure_st.landscape_report import summary
 
-    return f"{summary(found)}; {document['nfe']:,} NFE"
+    return f"{summary(found)}; {document['nfe']:,} {'tokens' if found.textual else 'NFE'}"
 
 
 def _draw_pictures(
-    found: Landscape, evoked: Evoked, map_out: Path | None, sheet_out: Path | None
+    found: Landscape, evoked: Evoked | None, map_out: Path | None, sheet_out: Path | None
 ) -> None:
-    if map_out:
+    if map_out and evoked is None:
+        from conjure_st.plots.text_plane import text_plane
+
+        _draw(map_out, text_plane(found))
+    elif map_out and evoked:
         from conjure_st.plots.plane import plane
 
         _draw(map_out, plane(found, evoked))
-    if sheet_out:
+    if sheet_out and evoked:
         from conjure_st.plots.sheet import sheet
 
         _draw(sheet_out, sheet(evoked))

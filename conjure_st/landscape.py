@@ -1,9 +1,7 @@
 """Many texts at once: how far each is from each, which belong together, and a map of them.
 
 `landscape` measures, anchored (all pairs free) or exactly (every pair along its own trajectories),
-and `arrange` puts a matrix in order: average linkage, as the divergence is no metric (Ward's and
-centroid linkage need Euclidean distances), an order of leaves in which neighbours are near, and
-metric multidimensional scaling to the plane.
+and `conjure_st.arrangement` puts the matrix in order.
 """
 
 from __future__ import annotations
@@ -11,40 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple, get_args
+from typing import get_args
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
-from scipy.spatial.distance import pdist, squareform
-from sklearn.manifold import smacof
+from scipy.cluster.hierarchy import fcluster
 from tqdm import tqdm
 
 from conjure_st.anchored import LEAST, AnchoredProducts, chosen
-from conjure_st.engine import Model, engine, read
+from conjure_st.arrangement import Arrangement, LandscapeMeasure, arrange
+from conjure_st.engine import Model, drawing_engine, engine, read
+from conjure_st.pair_scorer import PairScorer
 from conjure_st.process import Weighting
 from conjure_st.scorer import TrajectoryScorer
-
-LandscapeMeasure = Literal["normalised", "jeffreys"]
+from conjure_st.textual.embedder import TextualEmbedder
+from conjure_st.textual.process import TextualProcess
+from conjure_st.textual.products import TextualProducts
+from conjure_st.textual.scorer import TextualScorer
 
 CUT = 0.7
 """Share of the highest merge at which clusters are cut unless told: dendrograms' usual place."""
-
-
-class Arrangement(NamedTuple):
-    """A matrix of dissimilarities in order.
-
-    Attributes:
-        linkage: [N - 1, 4] float64, scipy's linkage matrix.
-        order: the N leaves from first to last, neighbours near one another.
-        coordinates: [N, 2] float64, a place for each in the plane, the origin in their middle and
-            the first axis along their largest spread. In the unit of sqrt(dissimilarity).
-        stress: sqrt(Σ (δ - d)² / Σ δ²) of the distances δ that were to be shown and d that are.
-    """
-
-    linkage: np.ndarray
-    order: list[int]
-    coordinates: np.ndarray
-    stress: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +37,16 @@ class Landscape:
     Attributes:
         texts: N distinct ones, in the order in which they were given.
         dissimilarity: [N, N] float64, ≥ 0, symmetric, 0 on the diagonal: 1 - c, or the Jeffreys
-            divergence.
+            divergence (of a language model by anchors the mean squared difference of
+            log-probabilities per token).
         measure: "normalised" (1 - c, from 0 to 2), or "jeffreys".
-        weighting: of the process's steps. Jeffreys divergences are in nats under "girsanov".
+        weighting: of the process's steps; "girsanov" of a language model. Jeffreys divergences are
+            in nats under "girsanov".
         exact: along each pair's own trajectories; else along those of `anchors`.
         anchors: texts whose trajectories are the same for all pairs; none if it is exact.
         arrangement: linkage, order of leaves, map.
-        nfe: denoiser evaluations spent on it.
+        nfe: evaluations spent on it: denoiser evaluations, or tokens.
+        textual: whether it is a language model's.
     """
 
     texts: list[str]
@@ -71,6 +57,7 @@ class Landscape:
     anchors: list[str]
     arrangement: Arrangement
     nfe: int
+    textual: bool = False
 
     @cached_property
     def cut(self) -> float:
@@ -114,6 +101,11 @@ def landscape(
 ) -> Landscape:
     """How many texts lie to one another.
 
+    Of a language model c is 2 s - 1 of the score s of a pair where it is exact, and else the cosine
+    of embeddings, whose support set is the anchors' continuations: n of each (n the process's), of
+    five anchors at least. Its exact Jeffreys divergence is an estimate that may fall below 0 of
+    texts that are much alike, and is then taken for 0.
+
     Args:
         model: a ConjureCrossEncoder or a ConjureSentenceTransformer.
         texts: at least one. Of equal ones the first is kept.
@@ -124,9 +116,9 @@ def landscape(
         measure: "normalised", 1 - c, does not grow with how much a text says, so that long texts
             are not far from everything; "jeffreys" does, and is the paper's.
         anchors: texts whose trajectories are the anchors, S of all together. None is as many of
-            the texts themselves, drawn by lot, which makes those seem somewhat farther from the
-            others; [""] is the unconditional process, as of an embedding.
-        show_progress_bar: count denoiser evaluations, once it takes longer than two seconds.
+            the texts themselves (five, of a language model), drawn by lot, which makes those seem
+            somewhat farther from the others; [""] is the unconditional process, as of an embedding.
+        show_progress_bar: count evaluations, once it takes longer than two seconds.
 
     Returns:
         What does not depend on the order of texts, up to rounding. What the cache has costs
@@ -145,7 +137,9 @@ def landscape(
     distinct = list(dict.fromkeys(texts)) if not isinstance(texts, str) else texts
     seen = read(model, distinct)
     of = engine(model)
-    before, leading = of.nfe, []
+    process = of.generator.process
+    textual = isinstance(process, TextualProcess)
+    before, leading = of.nfe, list[str]()
     # Different texts may read alike: two that are cut where the encoder's limit is, two blanks.
     different = sorted(set(seen))
     if len(different) == 1:
@@ -159,11 +153,10 @@ def landscape(
         else:
             matrix = scorer.distance_matrix(different, show_progress_bar=show_progress_bar)
     else:
-        products = _products(model, different, anchors)
-        total = products.cost(different)
-        with tqdm(total=total, unit=" NFE", delay=2, disable=not show_progress_bar) as bar:
+        leading, products = _products(model, different, anchors)
+        total, unit = products.cost(different), " tokens" if textual else " NFE"
+        with tqdm(total=total, unit=unit, delay=2, disable=not show_progress_bar) as bar:
             matrix = dissimilarity(products.gram(different, bar), measure)
-        leading = list(dict.fromkeys(text for text, _ in products.items))
     place = {text: i for i, text in enumerate(different)}
     rows = [place[text] for text in seen]
     whole = np.maximum(matrix, 0.0)[np.ix_(rows, rows)]
@@ -171,11 +164,12 @@ def landscape(
         texts=list(distinct),
         dissimilarity=whole,
         measure=measure,
-        weighting=of.denoiser.process.weighting,
+        weighting="girsanov" if isinstance(process, TextualProcess) else process.weighting,
         exact=exact,
         anchors=leading,
         arrangement=arrange(whole, measure, distinct),
         nfe=of.nfe - before,
+        textual=textual,
     )
 
 
@@ -187,7 +181,7 @@ def landscape_cost(
     measure: LandscapeMeasure = "normalised",
     anchors: Sequence[str] | None = None,
 ) -> int:
-    """Denoiser evaluations that `landscape` would spend on these texts now.
+    """Evaluations that `landscape` would spend on these texts now; of a language model, at most.
 
     Raises:
         ValueError: as `landscape`.
@@ -196,7 +190,7 @@ def landscape_cost(
     if len(different) == 1:
         return 0
     if not exact:
-        return _products(model, different, anchors).cost(different)
+        return _products(model, different, anchors)[1].cost(different)
     pairs = [(a, b) for i, a in enumerate(different) for b in different[i + 1 :]]
     return _scorer(model, measure).cost(pairs).nfe
 
@@ -227,77 +221,42 @@ def dissimilarity(gram: np.ndarray, measure: LandscapeMeasure) -> np.ndarray:
     return np.maximum(found, 0.0)
 
 
-def arrange(
-    matrix: np.ndarray, measure: LandscapeMeasure, names: Sequence[str] | None = None
-) -> Arrangement:
-    """A matrix of dissimilarities in order.
-
-    The map shows sqrt(2 (1-c)), the distance of unit vectors, or sqrt(J). At anchors both are
-    distances of vectors, so that only the loss of dimensions makes stress.
-
-    Args:
-        matrix: [N, N], symmetric, N ≥ 1.
-        measure: of the matrix.
-        names: N of them, by whose order ties are broken; None is as they come.
-
-    Returns:
-        The same for every order of the rows, up to rounding, if there are names.
-    """
-    count = len(matrix)
-    by_name = np.arange(count) if names is None else np.argsort(np.array(names), kind="stable")
-    sorted_matrix = matrix[np.ix_(by_name, by_name)]
-    back = np.argsort(by_name)
-    coordinates, stress = _plane(np.sqrt((2 if measure == "normalised" else 1) * sorted_matrix))
-    if count == 1:
-        return Arrangement(np.zeros((0, 4)), [0], coordinates, stress)
-    merges = linkage(squareform(sorted_matrix, checks=False), "average", optimal_ordering=True)
-    leaf = merges[:, :2] < count
-    merges[:, :2][leaf] = by_name[merges[:, :2][leaf].astype(int)]
-    return Arrangement(merges, leaves_list(merges).tolist(), coordinates[back], stress)
-
-
-def _plane(distances: np.ndarray) -> tuple[np.ndarray, float]:
-    """Places in the plane for distances [N, N], and their normalised stress.
-
-    Metric scaling (SMACOF) from where classical scaling puts them, so that nothing is drawn at
-    random; turned to the axes of largest spread.
-    """
-    count = len(distances)
-    total = float(np.square(distances).sum() / 2)
-    if total == 0:
-        return np.zeros((count, 2)), 0.0
-    centring = np.eye(count) - 1 / count
-    values, vectors = np.linalg.eigh(-centring @ np.square(distances) @ centring / 2)
-    start = (vectors * np.sqrt(np.maximum(values, 0)))[:, :-3:-1]
-    found, _ = smacof(
-        distances, init=start, n_init=1, max_iter=1000, eps=1e-6, normalized_stress=False
-    )
-    found = found - found.mean(0)
-    _, _, axes = np.linalg.svd(found, full_matrices=False)
-    found = found @ axes.T
-    far = np.abs(found).argmax(0)
-    found = found * np.where(found[far, [0, 1]] < 0, -1.0, 1.0)
-    residual = np.square(pdist(found) - squareform(distances, checks=False)).sum()
-    return found, float(np.sqrt(residual / total))
-
-
 def _products(
     model: Model, different: Sequence[str], anchors: Sequence[str] | None
-) -> AnchoredProducts:
+) -> tuple[list[str], AnchoredProducts | TextualProducts]:
+    """The anchors, and what is known along them."""
     of = engine(model)
-    if anchors is None:
-        leading = chosen(different, max(LEAST, of.denoiser.process.samples))
-    else:
-        leading = list(dict.fromkeys(read(model, anchors)))
-    return AnchoredProducts(of.evaluator, of.cache, leading)
+    named = None if anchors is None else list(dict.fromkeys(read(model, anchors)))
+    if isinstance(of, (TextualScorer, TextualEmbedder)):
+        leading = named or chosen(different, LEAST)
+        return leading, TextualProducts(of.evaluator, of.cache, leading, LEAST)
+    drawing = drawing_engine(model)
+    leading = named or chosen(different, max(LEAST, drawing.denoiser.process.samples))
+    return leading, AnchoredProducts(drawing.evaluator, drawing.cache, leading)
 
 
-def _scorer(model: Model, measure: LandscapeMeasure) -> TrajectoryScorer:
+def _scorer(model: Model, measure: LandscapeMeasure) -> PairScorer:
     """The model's own, or one that spends the same evaluator's evaluations."""
     of = engine(model)
-    if isinstance(of, TrajectoryScorer) and (of.normalise or measure == "jeffreys"):
+    if isinstance(of, PairScorer) and (of.normalise or measure == "jeffreys"):
         return of
-    scorer = TrajectoryScorer(of.denoiser, normalise=measure == "normalised")
-    scorer.evaluator = of.evaluator
-    scorer.use(of.cache)
+    if isinstance(of, TextualEmbedder):
+        asking = TextualScorer(of.generator, cache=of.cache)
+        asking.evaluator = of.evaluator
+        return asking
+    drawing = drawing_engine(model)
+    scorer = TrajectoryScorer(drawing.denoiser, normalise=measure == "normalised")
+    scorer.evaluator = drawing.evaluator
+    scorer.use(drawing.cache)
     return scorer
+
+
+__all__ = [
+    "Arrangement",
+    "Landscape",
+    "LandscapeMeasure",
+    "arrange",
+    "dissimilarity",
+    "landscape",
+    "landscape_cost",
+]

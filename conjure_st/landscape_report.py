@@ -78,13 +78,16 @@ def as_table(landscape: Landscape) -> str:
 
 def summary(landscape: Landscape) -> str:
     """What the numbers are, in a line or two."""
+    trajectories = "continuations" if landscape.textual else "trajectories"
     where = (
-        "along each pair's own trajectories"
+        f"along each pair's own {trajectories}"
         if landscape.exact
-        else f"along the trajectories of {counted(len(landscape.anchors), 'anchor')}"
+        else f"along the {trajectories} of {counted(len(landscape.anchors), 'anchor')}"
     )
     if landscape.measure == "normalised":
         what = "1 - c, from 0 (alike) to 2"
+    elif landscape.textual and not landscape.exact:
+        what = "mean squared difference of log-probabilities per token"
     else:
         nats = landscape.weighting == "girsanov"
         what = f"Jeffreys divergence, {'in nats' if nats else landscape.weighting + ' weighting'}"

@@ -9,15 +9,18 @@ import numpy as np
 from sentence_transformers import CrossEncoder
 
 from conjure_st.divergence import Divergence
+from conjure_st.generator import Process
 from conjure_st.module import ConjureModule
-from conjure_st.process import GenerativeProcess
-from conjure_st.scorer import Cost, Measure, TrajectoryScorer
+from conjure_st.pair_scorer import Cost, Measure, PairScorer
+from conjure_st.scorer import TrajectoryScorer
 from conjure_st.texts import Pair, check_text
+from conjure_st.textual.scorer import TextualScorer
 
 if TYPE_CHECKING:
     from conjure_st.evoked import Evoked
     from conjure_st.explain import Explanation
     from conjure_st.landscape import Landscape, LandscapeMeasure
+    from conjure_st.textual.explain import TextualExplanation
 
 
 class Measures(CrossEncoder):
@@ -31,17 +34,17 @@ class Measures(CrossEncoder):
         return first
 
     @property
-    def scorer(self) -> TrajectoryScorer:
-        """The engine, with its cache and its count of denoiser evaluations."""
+    def scorer(self) -> PairScorer:
+        """The engine, with its cache and its count of evaluations."""
         return self.module.scorer
 
     @property
-    def process(self) -> GenerativeProcess:
+    def process(self) -> Process:
         """The settings under which texts are compared."""
-        return self.scorer.denoiser.process
+        return self.scorer.generator.process
 
     def cost(self, pairs: Sequence[Any], *, samples: int | None = None) -> Cost:
-        """What scoring these pairs, or this pair, would cost now; see `TrajectoryScorer.cost`."""
+        """What scoring these pairs, or this pair, would cost now; see `PairScorer.cost`."""
         self.module.follow_networks()
         return self.scorer.cost(self.read(pairs), samples=samples)
 
@@ -57,42 +60,51 @@ class Measures(CrossEncoder):
         Args:
             pairs: M pairs of texts, or one pair.
             tolerance: as of `predict`.
-            show_progress_bar: count denoiser evaluations.
+            show_progress_bar: count evaluations.
 
         Returns:
-            M of them. Under similarity="jeffreys" the c of each is NaN, as the unconditional
-            process is not evaluated.
+            M of them; of a language model `TextualDivergence`s. Under similarity="jeffreys" the c
+            of a diffusion model's is NaN, as the unconditional process is not evaluated.
 
         Raises:
             ValueError: something is no pair of texts, or the model's output is not finite.
         """
         return self.module.divergences(self.read(pairs), tolerance, show_progress_bar)
 
-    def explain(self, text1: str, text2: str, *, show_progress_bar: bool = False) -> Explanation:
-        """Why two texts score as they do: by step, by pixel, by word, and in pictures.
+    def explain(
+        self, text1: str, text2: str, *, show_progress_bar: bool = False
+    ) -> Explanation | TextualExplanation:
+        """Why two texts score as they do.
 
-        Costs what scoring the pair would, and 2·S·(T-1) evaluations, once, if it was scored before.
+        Of a diffusion model an `Explanation`: by step, by pixel, by word, and in pictures. It costs
+        what scoring the pair would, and 2·S·(T-1) evaluations, once, if it was scored before. Of a
+        language model a `TextualExplanation`: by what is said after one text and not after the
+        other. It costs what scoring the pair would, and nothing if it was scored before.
 
         Args:
             text1: one text; a default prompt goes before it, as in `predict`.
             text2: the other.
-            show_progress_bar: count denoiser evaluations.
+            show_progress_bar: count evaluations.
 
         Raises:
             ValueError: something is no text, or the model's output is not finite.
         """
+        [pair] = self.read([(text1, text2)])
+        module, scorer = self.module, self.scorer
+        module.follow_networks()
+        how: dict[str, Any] = {
+            "normalised": module.similarity == "normalised",
+            "model": module.saved_name,
+            "show_progress_bar": show_progress_bar,
+        }
+        if isinstance(scorer, TextualScorer):
+            from conjure_st.textual.explain import explain as explain_words
+
+            return explain_words(scorer, pair, **how)
         from conjure_st.explain import explain
 
-        [pair] = self.read([(text1, text2)])
-        module = self.module
-        module.follow_networks()
-        return explain(
-            module.scorer,
-            pair,
-            normalised=module.similarity == "normalised",
-            model=module.saved_name,
-            show_progress_bar=show_progress_bar,
-        )
+        assert isinstance(scorer, TrajectoryScorer)
+        return explain(scorer, pair, **how)
 
     def read(self, pairs: Sequence[Any]) -> list[Pair]:
         """Checked pairs of what is read, as `predict` reads them: with the default prompt, cut.
@@ -114,7 +126,7 @@ class Measures(CrossEncoder):
     ) -> np.ndarray:
         """Divergences of N texts from one another, or from M others; [N, M] float64.
 
-        Args and errors: as `TrajectoryScorer.distance_matrix`.
+        Args and errors: as `PairScorer.distance_matrix`.
         """
         module = self.module
         module.follow_networks()
@@ -130,7 +142,8 @@ class Measures(CrossEncoder):
     ) -> Evoked:
         """The pictures that texts evoke: the ends of the very trajectories that are scored.
 
-        Args and errors: as `conjure_st.evoked.evoke`.
+        Args and errors: as `conjure_st.evoked.evoke`; a TypeError of a language model, which draws
+        nothing.
         """
         from conjure_st.evoked import evoke
 

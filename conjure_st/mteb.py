@@ -1,4 +1,4 @@
-"""mteb's models of imagery: an encoder for embedding tasks, a cross-encoder for reranking.
+"""mteb's models of ours: an encoder for embedding tasks, a cross-encoder for reranking.
 
     import mteb
     from conjure_st.mteb import MTEBEncoder
@@ -12,9 +12,11 @@ pair, and gets the cross-encoder's own. In the results of STS that is `spearman`
 those of pair classification `similarity_ap` and its like; `cosine_spearman` (mteb's main score of
 most STS tasks) and the other `cosine_…` are those of the anchored embeddings.
 
-Importing this module enters "conjure-st/picturebook" and "conjure-st/picturebook-cross-encoder"
-into mteb's registry, so that `mteb.get_model` and `mteb.get_model_meta` know them; settings go
-along, as in `mteb.get_model("conjure-st/picturebook", process=GenerativeProcess(steps=5))`.
+Diffusion models and language models ("picturebook-lm", "gpt2", a folder) are run alike.
+
+Importing this module enters "conjure-st/picturebook", "conjure-st/picturebook-lm" and each with
+"-cross-encoder" into mteb's registry, so that `mteb.get_model` and `mteb.get_model_meta` know them;
+settings go along: `mteb.get_model("conjure-st/picturebook", process=GenerativeProcess(steps=5))`.
 
 mteb files results under every setting ("experiment"), so that other settings never get them. Its
 `ResultCache.load_results` gives them to whoever asks: `models=[adapter.mteb_model_meta]` for those
@@ -36,13 +38,13 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("conjure_st.mteb needs mteb: pip install conjure-st[mteb]") from error
 
-from conjure_st.denoisers.loading import EMBEDDED
-from conjure_st.embedding_module import DIMENSION
+from conjure_st.embedding_module import DIMENSION, Dimension
+from conjure_st.generator import process_of
 from conjure_st.mteb_adapter import Adapter, check_known_to_mteb, texts_of
-from conjure_st.mteb_meta import Kind, of_embedded
+from conjure_st.mteb_meta import EMBEDDED, Kind, of_embedded
 from conjure_st.mteb_rows import TextsOfRows
-from conjure_st.process import GenerativeProcess
 from conjure_st.sentence_transformer import ConjureSentenceTransformer
+from conjure_st.textual.loading import EMBEDDED as SPEAKING
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
@@ -61,17 +63,18 @@ class MTEBEncoder(Adapter):
 
     Args:
         model: a ConjureCrossEncoder, or whatever one is made from, such as "picturebook".
-        dimension: of an embedding; None does not project.
-        anchors: texts whose trajectories the anchors are; None is the unconditional process's.
+        dimension: of an embedding; None does not project. "auto" is 1024, and None of a language
+            model; see `ConjureSentenceTransformer`.
+        anchors: texts whose trajectories the anchors are; None is those of no text.
         options: of ConjureCrossEncoder, if `model` is none: process=, similarity=, cache=, device=…
 
     Attributes:
         cross_encoder: scores pairs.
-        sentence_transformer: embeds, with the same denoiser and the same cache.
+        sentence_transformer: embeds, with the same network and the same cache.
 
     Raises:
         ValueError: options came with a ConjureCrossEncoder, and as both models.
-        TypeError, OSError: as `conjure_st.denoisers.load`.
+        TypeError, OSError: as ConjureCrossEncoder.
     """
 
     kind: Kind = "encoder"
@@ -80,19 +83,19 @@ class MTEBEncoder(Adapter):
         self,
         model: Any = "picturebook",
         *,
-        dimension: int | None = DIMENSION,
+        dimension: Dimension = "auto",
         anchors: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(model, **options)
         cross_encoder, scorer = self.cross_encoder, self.cross_encoder.scorer
         self.sentence_transformer = ConjureSentenceTransformer(
-            scorer.denoiser,
+            cross_encoder.module.generator,
             dimension=dimension,
             anchors=anchors,
             cache=scorer.cache,
             device=str(cross_encoder.device),
-            evaluation_batch_size=scorer.evaluator.batch_size,
+            evaluation_batch_size=scorer.batch_size,
             max_length=cross_encoder.module.max_seq_length,
             prompts={name: text or "" for name, text in cross_encoder.prompts.items()},
             default_prompt_name=cross_encoder.default_prompt_name,
@@ -102,7 +105,7 @@ class MTEBEncoder(Adapter):
 
     @property
     def nfe(self) -> int:
-        """Denoiser evaluations spent so far, on embeddings and on pairs."""
+        """Evaluations spent so far, on embeddings and on pairs: of a denoiser, or tokens read."""
         return self.sentence_transformer.embedder.nfe + self.cross_encoder.scorer.nfe
 
     def encode(
@@ -196,7 +199,7 @@ class MTEBCrossEncoder(Adapter):
 
     Raises:
         ValueError: options came with a ConjureCrossEncoder, and as ConjureCrossEncoder.
-        TypeError, OSError: as `conjure_st.denoisers.load`.
+        TypeError, OSError: as ConjureCrossEncoder.
     """
 
     kind: Kind = "cross-encoder"
@@ -206,7 +209,7 @@ class MTEBCrossEncoder(Adapter):
 
     @property
     def nfe(self) -> int:
-        """Denoiser evaluations spent so far."""
+        """Evaluations spent so far: of a denoiser, or tokens that a language model reads."""
         return self.cross_encoder.scorer.nfe
 
     def predict(
@@ -227,7 +230,7 @@ class MTEBCrossEncoder(Adapter):
             inputs1: batches with the "text" of N queries.
             inputs2: of their documents.
             task_metadata, hf_split, hf_subset, prompt_type: not looked at.
-            show_progress_bar: count denoiser evaluations.
+            show_progress_bar: count evaluations.
             kwargs: batch_size.
 
         Raises:
@@ -263,7 +266,7 @@ def _arguments(name: str, revision: str | None, settings: dict[str, Any]) -> dic
     said = ("fingerprint", "embed_dim")  # by the others
     given = {key: value for key, value in settings.items() if key not in said}
     if isinstance(given.get("process"), Mapping):
-        given["process"] = GenerativeProcess.from_dict(given["process"])
+        given["process"] = process_of(dict(given["process"]))
     model = given["model"]
     if model not in EMBEDDED:
         commit, _, variant = (revision or "").partition("+")
@@ -278,8 +281,9 @@ def _arguments(name: str, revision: str | None, settings: dict[str, Any]) -> dic
 
 
 for _name in EMBEDDED:
+    _settings = {"dimension": None if _name in SPEAKING else DIMENSION, "anchors": None}
     for _meta in (
-        of_embedded(_name, "encoder", {"dimension": DIMENSION, "anchors": None}, conjure_encoder),
+        of_embedded(_name, "encoder", _settings, conjure_encoder),
         of_embedded(_name, "cross-encoder", {}, conjure_cross_encoder),
     ):
         MODEL_REGISTRY[str(_meta.name)] = _meta

@@ -1,4 +1,4 @@
-"""What mteb's encoder and cross-encoder of imagery have in common."""
+"""What mteb's encoder and cross-encoder of ours have in common."""
 
 from __future__ import annotations
 

@@ -95,7 +95,8 @@ class PairScorer(ABC):
     def cost(self, pairs: Sequence[Pair], *, samples: int | None = None) -> Cost:
         """What `divergences` would spend on these pairs now, if the cache can hold their texts.
 
-        Of a language model it is at most that: what is yet to be said may end early.
+        Of a language model it is at most that, as what is yet to be said may end early (and a
+        prompt more for every two batches that share one).
 
         Raises:
             ValueError: something is no pair of strings.

@@ -1,4 +1,4 @@
-"""ConjureSentenceTransformer: a sentence-transformers SentenceTransformer of imagery."""
+"""ConjureSentenceTransformer: a sentence-transformers SentenceTransformer of what is conjured."""
 
 from __future__ import annotations
 
@@ -14,29 +14,39 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.model_card import SentenceTransformerModelCardData
 
 from conjure_st.cache import TrajectoryCache
-from conjure_st.card import CITATIONS
-from conjure_st.embedder import AnchoredEmbedder
-from conjure_st.embedding_module import DIMENSION, ConjureEmbeddingModule
-from conjure_st.process import GenerativeProcess
+from conjure_st.card import (
+    CITATIONS,
+    LIMITS_OF_DIFFUSION,
+    LIMITS_OF_LANGUAGE,
+    head,
+    named,
+    writes,
+)
+from conjure_st.embedding_module import ConjureEmbeddingModule, Dimension
+from conjure_st.engines import Embedder
+from conjure_st.generator import Process
 from conjure_st.text_module import saved_model_type
 from conjure_st.texts import check_text
 
 
 class ConjureSentenceTransformer(SentenceTransformer):
-    """Embeddings of texts by what they make a text-to-image diffusion model imagine.
+    """Embeddings of texts by what they make a generative model imagine, or say.
 
     Every text is looked at along the same few anchor trajectories, so that N texts cost N·S·T
     denoiser evaluations and any number of pairs costs none. The cosine of two embeddings is the
-    normalised similarity c under the anchors, and their squared distance the divergence.
+    normalised similarity c under the anchors, and their squared distance the divergence. A language
+    model is asked about the same continuations of every text, D·m tokens each.
 
     Args:
-        model_name_or_path: "picturebook" (the embedded model, offline), a diffusers model on the
-            hub, its folder or single .safetensors file, a diffusers pipeline, a denoiser, or a
+        model_name_or_path: as of `ConjureCrossEncoder`: a diffusion model, a language model, or a
             folder that `save_pretrained` wrote.
-        process: settings of the generative process; defaults to `GenerativeProcess()`.
+        process: settings: a `GenerativeProcess` of a diffusion model, a `TextualProcess` of a
+            language model; defaults to either's own defaults.
         dimension: of an embedding, by a random projection that keeps distances within a factor of
-            about sqrt(2 / dimension). None does not project: S·T pictures' worth of numbers.
-        anchors: texts whose trajectories are the anchors; None is the unconditional process's.
+            about sqrt(2 / dimension). None does not project: S·T pictures' worth of numbers. Of a
+            language model it is the number of continuations that all texts are asked about; None is
+            n of each anchor, or 256 of no text. "auto" is 1024, and None of a language model.
+        anchors: texts whose trajectories, or continuations, are the anchors; None is no text's.
             This, the dimension and the process of a saved folder are its own.
         device: "cpu", "cuda", …; None chooses.
         dtype: of the network, such as "float16"; None is the process's, or float32.
@@ -48,9 +58,9 @@ class ConjureSentenceTransformer(SentenceTransformer):
         cache: of trajectories and embeddings, which may be shared between models: a folder, or a
             TrajectoryCache. None is the user's cache folder, or what CONJURE_ST_CACHE says (a
             folder, or "off": in memory only). Embeddings that are not projected are not kept.
-        evaluation_batch_size: rows of one denoiser call; None chooses by device. Embeddings do not
+        evaluation_batch_size: rows of one call of the network; None chooses. Embeddings do not
             depend on it. (`encode`'s own batch_size counts texts.)
-        max_length: tokens of a text that are read, up to the text encoder's own limit.
+        max_length: tokens of a text that are read, up to the model's own limit.
         prompts: texts to put before a text, by name; see SentenceTransformer. To put every text
             into a sentence, use the process's prompt_template.
         default_prompt_name: which of them is used unasked.
@@ -60,7 +70,7 @@ class ConjureSentenceTransformer(SentenceTransformer):
 
     Raises:
         ValueError: settings that a saved folder has itself, or that do not fit the process.
-        TypeError, OSError: as `conjure_st.denoisers.load`.
+        TypeError, OSError: as `conjure_st.denoisers.load` and `load_language_model`.
     """
 
     # A saved folder names this class; it is ours and installed, so it needs no trust.
@@ -73,8 +83,8 @@ class ConjureSentenceTransformer(SentenceTransformer):
         self,
         model_name_or_path: Any = "picturebook",
         *,
-        process: GenerativeProcess | None = None,
-        dimension: int | None = DIMENSION,
+        process: Process | None = None,
+        dimension: Dimension = "auto",
         anchors: Sequence[str] | None = None,
         device: str | None = None,
         dtype: str | torch.dtype | None = None,
@@ -119,7 +129,7 @@ class ConjureSentenceTransformer(SentenceTransformer):
                 trust_remote_code=trust_remote_code,
             )
             super().__init__(
-                modules=[module], **{**common, "device": device or str(module.denoiser.device)}
+                modules=[module], **{**common, "device": device or str(module.generator.device)}
             )
             # sentence-transformers writes a given card as it is, and would otherwise write its
             # own about a trained model.
@@ -132,7 +142,7 @@ class ConjureSentenceTransformer(SentenceTransformer):
                 )
             asked = {
                 "process": process,
-                "dimension": None if dimension == DIMENSION else dimension or "None",
+                "dimension": None if dimension == "auto" else dimension or "None",
                 "anchors": anchors,
                 "variant": variant,
                 "revision": revision,
@@ -158,20 +168,20 @@ class ConjureSentenceTransformer(SentenceTransformer):
 
     @property
     def module(self) -> ConjureEmbeddingModule:
-        """The one module: embedder, denoiser, process."""
+        """The one module: embedder, generator, process."""
         first = self[0]
         assert isinstance(first, ConjureEmbeddingModule)
         return first
 
     @property
-    def embedder(self) -> AnchoredEmbedder:
-        """The engine, with its cache and its count of denoiser evaluations."""
+    def embedder(self) -> Embedder:
+        """The engine, with its cache and its count of evaluations."""
         return self.module.embedder
 
     @property
-    def process(self) -> GenerativeProcess:
+    def process(self) -> Process:
         """The settings under which texts are embedded."""
-        return self.module.denoiser.process
+        return self.module.generator.process
 
     @wraps(SentenceTransformer.encode)
     def encode(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
@@ -182,7 +192,7 @@ class ConjureSentenceTransformer(SentenceTransformer):
         return super().encode(*args, **kwargs)
 
     def cost(self, texts: Sequence[str] | str) -> int:
-        """Denoiser evaluations that encoding these texts, or this text, would spend now.
+        """Evaluations that encoding these texts, or this text, would spend now.
 
         Raises:
             ValueError: something is no string.
@@ -198,29 +208,38 @@ class ConjureSentenceTransformer(SentenceTransformer):
 
 def _card(module: ConjureEmbeddingModule) -> str:
     """The model card of a saved folder, Markdown with the hub's metadata at its head."""
-    name, embedder = module.saved_name, module.embedder
-    model = f"`{name}`" if name else "the text-to-image model in the folder `pipeline`"
-    base = f"base_model: {name}\n" if name and "/" in name else ""
-    texts = embedder.anchors.texts
-    anchors = "the unconditional process" if texts is None else ", ".join(map(repr, texts))
-    return f"""\
----
-library_name: sentence-transformers
-pipeline_tag: sentence-similarity
-{base}tags:
-- sentence-transformers
-- sentence-similarity
-- feature-extraction
-- diffusers
-- conjure-st
----
-
-# A conjure-st embedding model
-
+    embedder, process = module.embedder, module.generator.process.to_dict()
+    model, texts = named(module.saved_name, process), embedder.anchors.texts
+    anchors = "no text" if texts is None else ", ".join(map(repr, texts))
+    if writes(process):
+        what = f"""\
+Embeds a text, in {embedder.dimension} numbers, by what {model} says after it: how much likelier
+than at the beginning of a text it finds each of so many continuations, which are the same for every
+text (sampled after {anchors}). No weight was trained for similarity. The cosine of two embeddings
+is their similarity, in [-1, 1]; their squared distance is the mean squared difference of the
+continuations' log-probabilities."""
+        limits = f"""\
+{LIMITS_OF_LANGUAGE}\
+- Every text is asked about the same continuations, not about its own: `conjure-st`'s
+  cross-encoder, which compares two texts by theirs, is the more exact and slower score."""
+    else:
+        if texts is None:
+            anchors = "the unconditional process"
+        what = f"""\
 Embeds a text, in {embedder.dimension} numbers, by what it makes {model} imagine: the direction in
 which it moves noisy images away from where they would go without a text, along the same
 trajectories for every text (those of {anchors}). No weight was trained for similarity. The cosine
-of two embeddings is their similarity, in [-1, 1].
+of two embeddings is their similarity, in [-1, 1]."""
+        limits = f"""\
+{LIMITS_OF_DIFFUSION.format(compared="embedded")}\
+- Every text is looked at where the anchors lead, not where its own trajectory does: `conjure-st`'s
+  cross-encoder, which compares two texts along their own, is the more exact and slower score."""
+    kind = ("sentence-similarity", "feature-extraction")
+    return f"""\
+{head(module.saved_name, process, kind[0], *kind)}
+# A conjure-st embedding model
+
+{what}
 
 ```python
 # pip install conjure-st
@@ -236,17 +255,14 @@ model.encode(["a dog on a beach", "a puppy near the sea"])
 ## The generative process
 
 ```json
-{json.dumps(embedder.denoiser.process.to_dict(), indent=2)}
+{json.dumps(process, indent=2)}
 ```
 
 Change any of these and the embeddings change.
 
 ## Limits
 
-- The meaning is visual. Abstract texts, negation and numbers are drawn poorly, so they are
-  embedded poorly.
-- Every text is looked at where the anchors lead, not where its own trajectory does: `conjure-st`'s
-  cross-encoder, which compares two texts along their own, is the more exact and the slower score.
+{limits}
 - What the model's training data associate, the embeddings associate too.
 
 ## Citation

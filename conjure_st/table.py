@@ -3,30 +3,79 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+
+def unit_of(process: Mapping[str, Any]) -> str:
+    """What a model's evaluations are, by its process.
+
+    Args:
+        process: as its `to_dict` has it.
+
+    >>> unit_of({"tokens": 20}), unit_of({"steps": 10})
+    ('tokens', 'denoiser evaluations')
+    """
+    return "tokens" if "tokens" in process else "denoiser evaluations"
+
+
+def evaluations(number: int, process: Mapping[str, Any]) -> str:
+    """A number of evaluations with what they are.
+
+    >>> evaluations(1200, {"steps": 10}), evaluations(1200, {"tokens": 20})
+    ('1,200 denoiser evaluations (NFE)', '1,200 tokens')
+    """
+    unit = unit_of(process)
+    return f"{number:,} {unit}" + ("" if unit == "tokens" else " (NFE)")
+
+
+def spent_row(document: dict[str, Any]) -> tuple[str, str, str, str]:
+    """The last row of a table of numbers: what they cost."""
+    if unit_of(document["process"]) == "tokens":
+        return ("tokens", str(document["nfe"]), "", "read by the model")
+    return ("NFE", str(document["nfe"]), "", "denoiser evaluations")
 
 
 def score_table(document: dict[str, Any]) -> str:
     """The score of a pair and what it is made of, with standard errors where samples tell them."""
+    writes = unit_of(document["process"]) == "tokens"
+    rows = []
+    for name, note in (_of_language if writes else _of_diffusion)(document).items():
+        value = document.get(name)
+        if value is not None:
+            error = document["standard_error"][name]
+            shown = "" if error is None else f"± {_number(error)}"
+            rows.append((name.replace("_kl", " KL"), _number(value), shown, note))
+    return table([*rows, spent_row(document)], align="<>< ")
+
+
+def _of_diffusion(document: dict[str, Any]) -> dict[str, str]:
+    """Names of a pair's numbers, and what they are."""
     normalised = document["measure"] == "normalised"
     weighting = document["process"]["weighting"]
     unit = "in nats" if weighting == "girsanov" else f"{weighting} weighting"
-    notes = {
+    return {
         "score": "(1+c)/2, 0 to 1" if normalised else "minus Jeffreys",
         "similarity": "c, cosine of the texts' directions, -1 to 1",
         "jeffreys": f"mean of both KL divergences, {unit}",
         "forward_kl": "along the first text's trajectories",
         "backward_kl": "along the second text's trajectories",
     }
-    rows = []
-    for name, note in notes.items():
-        value, error = document[name], document["standard_error"][name]
-        if value is not None:
-            shown = "" if error is None else f"± {_number(error)}"
-            rows.append((name.replace("_kl", " KL"), _number(value), shown, note))
-    rows.append(("NFE", str(document["nfe"]), "", "denoiser evaluations"))
-    return table(rows, align="<>< ")
+
+
+def _of_language(document: dict[str, Any]) -> dict[str, str]:
+    """Names of a pair's numbers, and what they are."""
+    normalised = document["measure"] == "normalised"
+    name, count = document["process"]["distance"], 2 * document["process"]["continuations"]
+    falls = {"l1": f"exp(-distance/{count})", "l2": f"exp(-distance/√{count})"}
+    falls |= dict.fromkeys(("linf", "symmetric_kl"), "exp(-distance)")
+    return {
+        "score": f"{falls.get(name, '1 - distance')}, 0 to 1" if normalised else "minus Jeffreys",
+        "distance": f"{name}, of the log-probabilities of {counted(count, 'continuation')}",
+        "jeffreys": "mean of both KL divergences, in nats",
+        "forward_kl": "of what is said after the first text",
+        "backward_kl": "of what is said after the second text",
+    }
 
 
 def ranking_table(document: dict[str, Any]) -> str:
@@ -40,20 +89,26 @@ def ranking_table(document: dict[str, Any]) -> str:
 
 def models_table(document: dict[str, Any]) -> str:
     """The models that come with the package, the supported families, and how to name others."""
-    embedded = [("embedded model", "size", "")]
+    embedded = [("embedded model", "kind", "size", "")]
     for model in document["embedded"]:
         size = f"{model['bytes'] / 1e6:.1f} MB" if model["present"] else ""
         where = "offline" if model["present"] else "not in this installation"
-        embedded.append((model["name"], size, where))
-    families = [("denoiser class", "models")]
-    families += [(family["class"], family["models"]) for family in document["families"]]
+        embedded.append((model["name"], model["kind"], size, where))
+    of_kind: dict[str, list[tuple[str, str]]] = {}
+    for family in document["families"]:
+        of_kind.setdefault(family["kind"], []).append((family["class"], family["models"]))
+    refused = [(kind["models"], kind["why"]) for kind in document["refused"]]
     return "\n\n".join(
         (
-            table(embedded, align="<> "),
-            table(families, align="< "),
+            table(embedded, align="<<> "),
+            table([("denoiser class", "models"), *of_kind["diffusion"]], align="< "),
             "Any diffusers text-to-image pipeline whose denoiser has one of these classes can be\n"
             "named: --model owner/name (on the Hugging Face hub), --model path/to/folder (that\n"
             "save_pretrained wrote) or --model path/to/file.safetensors.",
+            table([("language model class", "models"), *of_kind["language"]], align="< "),
+            "These are named by their id on the hub, such as --model gpt2, or by the folder that\n"
+            "save_pretrained wrote of model and tokenizer.",
+            table([("refused", ""), *refused], align="< "),
         )
     )
 

@@ -17,6 +17,9 @@ import click
 LONG = 500
 """Denoiser evaluations from which on the cost is said beforehand."""
 
+LONG_READ = 20_000
+"""Tokens of a language model from which on it is."""
+
 
 def show(result: str | dict[str, Any]) -> None:
     """A table, or a document as JSON, on stdout."""

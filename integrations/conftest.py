@@ -1,5 +1,7 @@
-"""One model and its pointer folder for all consumers, and no network.
+"""One model of each kind and its exported folder for all consumers, and no network.
 
+A diffusion model is the embedded one, whose folder is a pointer; a language model is a tiny one of
+random weights, whose folder has them.
 These tests run other projects' packages, unmodified: `make test-integrations` installs them.
 """
 
@@ -30,11 +32,13 @@ from click.testing import CliRunner
 
 from conjure_st import ConjureCrossEncoder, ConjureSentenceTransformer, GenerativeProcess
 from conjure_st.cli import main
+from conjure_st.generator import Process
+from conjure_st.textual.process import TextualProcess
 
 torch.set_num_threads(1)
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-PROCESS = GenerativeProcess.preset("fast")
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
 QUERY = "a puppy in the snow"
 DOCUMENTS = [
     "a guitar in the living room",
@@ -44,6 +48,9 @@ DOCUMENTS = [
     "a cat in the snow",
 ]
 Pointer = Callable[..., str]
+
+of_diffusion = pytest.mark.parametrize("kind", ["diffusion"], indirect=True)
+"""What an example does, which has the embedded diffusion model."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,16 +68,37 @@ def offline() -> Any:
         yield
 
 
-@pytest.fixture(scope="session")
-def model() -> ConjureCrossEncoder:
-    """What every consumer is compared with. Its process is that of the folders."""
-    return ConjureCrossEncoder(process=PROCESS)
+@pytest.fixture(scope="session", params=["diffusion", "language"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Of the model."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def raw() -> ConjureCrossEncoder:
-    """The same with the paper's score, which has no sigmoid."""
-    return ConjureCrossEncoder(process=PROCESS, similarity="jeffreys")
+def source(kind: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the model is made from: a name, or a folder."""
+    if kind == "diffusion":
+        return "picturebook"
+    gpt2 = runpy.run_path(str(ROOT / "tests" / "language_models.py"))["gpt2"]
+    return str(gpt2().save(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def process(kind: str) -> Process:
+    """That of the folders."""
+    return {"diffusion": GenerativeProcess, "language": TextualProcess}[kind].preset("fast")
+
+
+@pytest.fixture(scope="session")
+def model(source: str, process: Process) -> ConjureCrossEncoder:
+    """What every consumer is compared with."""
+    return ConjureCrossEncoder(source, process=process)
+
+
+@pytest.fixture(scope="session")
+def raw(source: str, process: Process) -> ConjureCrossEncoder:
+    """The same with minus the Jeffreys divergence for a score, which has no sigmoid."""
+    return ConjureCrossEncoder(source, process=process, similarity="jeffreys")
 
 
 @pytest.fixture(scope="session")
@@ -79,17 +107,18 @@ def raw_folder(pointer: Pointer) -> str:
 
 
 @pytest.fixture(scope="session")
-def embedding() -> ConjureSentenceTransformer:
-    return ConjureSentenceTransformer(process=PROCESS, dimension=256)
+def embedding(source: str, process: Process) -> ConjureSentenceTransformer:
+    return ConjureSentenceTransformer(source, process=process, dimension=256)
 
 
 @pytest.fixture(scope="session")
-def pointer(tmp_path_factory: pytest.TempPathFactory) -> Pointer:
+def pointer(source: str, tmp_path_factory: pytest.TempPathFactory) -> Pointer:
     """Makes folders as a user does: on the command line, with these further options."""
 
     def export(*options: str) -> str:
         folder = tmp_path_factory.mktemp("pointers") / "imagery"
-        result = CliRunner().invoke(main, ["export", str(folder), "--preset", "fast", *options])
+        arguments = ["export", str(folder), "--model", source, "--preset", "fast", *options]
+        result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, result.output
         return str(folder)
 
@@ -98,7 +127,7 @@ def pointer(tmp_path_factory: pytest.TempPathFactory) -> Pointer:
 
 @pytest.fixture(scope="session")
 def folder(pointer: Pointer) -> str:
-    """The embedded model's."""
+    """The model's."""
     return pointer()
 
 

@@ -6,7 +6,7 @@ import runpy
 from collections.abc import Callable
 
 import pytest
-from conftest import DOCUMENTS, EXAMPLES, QUERY
+from conftest import DOCUMENTS, EXAMPLES, QUERY, of_diffusion
 from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_classic.retrievers.document_compressors import CrossEncoderReranker
 from langchain_community.cross_encoders import HuggingFaceCrossEncoder
@@ -70,6 +70,7 @@ def test_without_trust_it_is_refused_by_name(folder: str) -> None:
         HuggingFaceCrossEncoder(model_name=folder)
 
 
+@of_diffusion
 def test_the_example_prints_the_ranking_twice(
     example: Callable[[str], list[str]], ranking: list[tuple[str, float]]
 ) -> None:

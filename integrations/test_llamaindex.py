@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conftest import DOCUMENTS, QUERY, same
+from conftest import DOCUMENTS, QUERY, of_diffusion, same
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.postprocessor.sbert_rerank import SentenceTransformerRerank
 
@@ -39,14 +39,11 @@ def test_the_paper_s_score_is_sorted_too(raw_folder: str, raw: ConjureCrossEncod
     assert [hit.score for hit in hits] == pytest.approx(scores, rel=1e-5)
 
 
-def test_its_512_tokens_do_not_exceed_the_text_encoder_s(
-    folder: str, model: ConjureCrossEncoder
-) -> None:
+def test_its_512_tokens_do_not_exceed_the_model_s(folder: str, model: ConjureCrossEncoder) -> None:
     reranker = SentenceTransformerRerank(model=folder, top_n=2, cross_encoder_kwargs=TRUST)
     long = ["a red car on the street and " * 40 + "a cat", "a car"]
     assert model.max_seq_length < 512
-    limit = f"this model's text encoder reads {model.max_seq_length}"
-    with pytest.warns(UserWarning, match=limit):
+    with pytest.warns(UserWarning, match=f"reads {model.max_seq_length}: the rest of it"):
         hits = reranker.postprocess_nodes(nodes(long), query_str="a red car")
     expected = model.rank("a red car", long, return_documents=True)
     assert same([(h.text, h.score) for h in hits], [(h["text"], h["score"]) for h in expected])
@@ -61,7 +58,7 @@ def test_a_length_of_one_s_own_is_kept(folder: str) -> None:
     assert hit.score == pytest.approx(expected, abs=1e-6) != pytest.approx(whole, abs=1e-6)
 
 
-def test_metadata_is_imagined_unless_it_is_excluded(
+def test_metadata_is_read_unless_it_is_excluded(
     reranker: SentenceTransformerRerank, model: ConjureCrossEncoder
 ) -> None:
     """As LlamaIndex does for every reranker; the example tells."""
@@ -74,6 +71,7 @@ def test_metadata_is_imagined_unless_it_is_excluded(
     assert hidden.score == pytest.approx(model.predict((QUERY, "a cat")), abs=1e-6)
 
 
+@of_diffusion
 def test_the_example_prints_the_ranking(
     example: Callable[[str], list[str]], ranking: list[tuple[str, float]]
 ) -> None:

@@ -8,18 +8,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import DOCUMENTS, EXAMPLES, PROCESS, QUERY, same
+from conftest import DOCUMENTS, EXAMPLES, QUERY, of_diffusion, same
 from rerankers import Document, Reranker
 
 from conjure_st import ConjureCrossEncoder
+from conjure_st.generator import Process
 
 Hits = list[tuple[str, float]]
 
 
 @pytest.fixture(scope="module")
-def ranker() -> Any:
+def ranker(source: str, process: Process) -> Any:
     runpy.run_path(str(EXAMPLES / "rerank_rerankers.py"))  # which registers it
-    return Reranker("picturebook", model_type="conjure-st", verbose=0, process=PROCESS)
+    return Reranker(source, model_type="conjure-st", verbose=0, process=process)
 
 
 def test_results_come_in_the_order_and_with_the_scores_of_predict(
@@ -63,6 +64,7 @@ def test_its_own_class_opens_sequence_classifiers_alone(folder: str) -> None:
         Reranker(folder, model_type="cross-encoder", verbose=0)
 
 
+@of_diffusion
 def test_the_example_prints_the_ranking(example: Callable[[str], list[str]], ranking: Hits) -> None:
     lines = example("rerank_rerankers.py")[1:]
     assert lines == [f" {score:.4f}  {text}" for text, score in ranking[:3]]

@@ -1,4 +1,4 @@
-"""sentence-transformers' evaluators and its miner of hard negatives, on the embedded model."""
+"""sentence-transformers' evaluators and its miner of hard negatives, on a model of each kind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import EXAMPLES, Pointer
+from conftest import EXAMPLES, Pointer, of_diffusion
 from datasets import Dataset
 from scipy.stats import pearsonr, spearmanr
 from sentence_transformers import CrossEncoder, SentenceTransformer
@@ -66,7 +66,7 @@ def test_the_reranking_evaluator_ranks_as_predict_does(
         documents = sample["positive"] + sample["negative"]
         scores = model.predict([(sample["query"], text) for text in documents])
         reciprocal.append(1 / (1 + int((scores[1:] > scores[0]).sum())))
-    assert np.mean(reciprocal) < 0.6
+    assert np.mean(reciprocal) < 1
     for each in (named, model):
         result = CrossEncoderRerankingEvaluator(samples, name="x")(each)
         assert result["x_mrr@10"] == pytest.approx(np.mean(reciprocal))
@@ -87,7 +87,10 @@ def test_the_embedding_evaluator_correlates_the_cosines(
 
 
 def test_hard_negatives_are_those_that_predict_puts_below_the_right_one(
-    named: CrossEncoder, model: ConjureCrossEncoder, embedding: ConjureSentenceTransformer
+    named: CrossEncoder,
+    model: ConjureCrossEncoder,
+    embedding: ConjureSentenceTransformer,
+    kind: str,
 ) -> None:
     mined = mine_hard_negatives(
         Dataset.from_dict({"query": QUERIES, "caption": CAPTIONS}),
@@ -111,10 +114,12 @@ def test_hard_negatives_are_those_that_predict_puts_below_the_right_one(
             scores.append([right, value])
     assert rows == expected
     assert np.array(mined["scores"]) == pytest.approx(np.array(scores), abs=1e-6)
-    # Without the cross-encoder's word the embeddings would have taken another car.
-    assert (QUERIES[1], CAPTIONS[1], "a blue car") not in rows
+    if kind == "diffusion":
+        # Without the cross-encoder's word the embeddings would have taken another car.
+        assert (QUERIES[1], CAPTIONS[1], "a blue car") not in rows
 
 
+@of_diffusion
 def test_the_example_of_evaluators_prints_what_predict_gives(
     example: Callable[[str], list[str]], model: ConjureCrossEncoder, told: dict[str, Any]
 ) -> None:
@@ -131,6 +136,7 @@ def test_the_example_of_evaluators_prints_what_predict_gives(
     assert lines[-3] == "EmbeddingSimilarityEvaluator"
 
 
+@of_diffusion
 def test_the_example_of_hard_negatives_prints_scores_of_predict(
     example: Callable[[str], list[str]], model: ConjureCrossEncoder
 ) -> None:

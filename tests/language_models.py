@@ -26,6 +26,8 @@ from transformers import (
     GenerationMixin,
     GPT2Config,
     GPT2LMHeadModel,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MambaConfig,
@@ -154,32 +156,16 @@ def llama() -> Double:
 def opt() -> Double:
     """Positions counted from the mask. The token that begins every text is the one that ends it."""
     words = tokenizer(bos=END, eos=END, pad=PAD, frame=f"{END} $A")
-    return double(
-        OPTForCausalLM,
-        OPTConfig,
-        words,
-        end=1.2,
-        hidden_size=32,
-        ffn_dim=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=64,
-        init_std=0.3,
-    )
+    sizes = {"hidden_size": 32, "ffn_dim": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes["max_position_embeddings"] = 64
+    return double(OPTForCausalLM, OPTConfig, words, end=1.2, init_std=0.3, **sizes)
 
 
 def bloom() -> Double:
     """ALiBi, which is made from the mask."""
     words = tokenizer(bos=BOS, eos=END, pad=PAD)
-    return double(
-        BloomForCausalLM,
-        BloomConfig,
-        words,
-        hidden_size=32,
-        n_layer=2,
-        n_head=4,
-        initializer_range=0.3,
-    )
+    sizes = {"hidden_size": 32, "n_layer": 2, "n_head": 4}
+    return double(BloomForCausalLM, BloomConfig, words, initializer_range=0.3, **sizes)
 
 
 def mistral() -> Double:
@@ -191,29 +177,22 @@ def mistral() -> Double:
 def gemma2() -> Double:
     """A window of four tokens in every other layer, and softly capped logits."""
     words = tokenizer(bos=BOS, eos=END, pad=PAD, frame=f"{BOS} $A")
-    return double(
-        Gemma2ForCausalLM,
-        Gemma2Config,
-        words,
-        sliding_window=4,
-        head_dim=8,
-        query_pre_attn_scalar=8,
-        **_MODERN,
-    )
+    sizes = {"sliding_window": 4, "head_dim": 8, "query_pre_attn_scalar": 8, **_MODERN}
+    return double(Gemma2ForCausalLM, Gemma2Config, words, **sizes)
+
+
+def lfm2() -> Double:
+    """A convolution's state in one layer, keys and values in the other."""
+    words = tokenizer(bos=BOS, eos=END, pad=PAD, frame=f"{BOS} $A")
+    sizes = {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False}
+    return double(Lfm2ForCausalLM, Lfm2Config, words, end=1.2, **sizes, **_MODERN)
 
 
 def mamba() -> Double:
     """A state instead of a key-value cache; one token to end and to pad with."""
     words = tokenizer(eos=END, pad=END)
-    return double(
-        MambaForCausalLM,
-        MambaConfig,
-        words,
-        hidden_size=32,
-        state_size=4,
-        num_hidden_layers=2,
-        initializer_range=0.3,
-    )
+    sizes = {"hidden_size": 32, "state_size": 4, "num_hidden_layers": 2}
+    return double(MambaForCausalLM, MambaConfig, words, initializer_range=0.3, **sizes)
 
 
 _MODERN = {
@@ -228,7 +207,7 @@ _MODERN = {
 
 BUILDERS: dict[str, Callable[[], Double]] = {
     builder.__name__: builder
-    for builder in (gpt2, endless, llama, opt, bloom, mistral, gemma2, mamba)
+    for builder in (gpt2, endless, llama, opt, bloom, mistral, gemma2, lfm2, mamba)
 }
 
 

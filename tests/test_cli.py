@@ -44,7 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch, asked: list[dict[str, Any]]) -> Run:
         asked.append({"model": model, "process": process, **options})
         return gaussian(process)
 
-    monkeypatch.setattr("conjure_st.text_module.load", load)
+    monkeypatch.setattr("conjure_st.loading.load", load)
     return invoke
 
 
@@ -155,9 +155,9 @@ def test_models_lists_the_embedded_and_the_families(
     embedded = {"here": tmp_path, "elsewhere": tmp_path / "none"}
     monkeypatch.setattr("conjure_st.denoisers.loading.EMBEDDED", embedded)
     document = json.loads(invoke("models", "--json").stdout)
-    assert document["embedded"] == [
-        {"name": "here", "present": True, "bytes": 2},
-        {"name": "elsewhere", "present": False, "bytes": 0},
+    assert document["embedded"][:2] == [
+        {"name": "here", "kind": "diffusion", "present": True, "bytes": 2},
+        {"name": "elsewhere", "kind": "diffusion", "present": False, "bytes": 0},
     ]
     families = {family["class"]: family["models"] for family in document["families"]}
     assert "SDXL" in families["UNet2DConditionModel"]
@@ -188,7 +188,7 @@ def test_options_replace_single_settings_of_the_preset(
     run(*PAIR, "--preset", "fast", "--samples", "2")
     run(
         *PAIR, "--steps", "3", "--guidance", "2.5", "--weighting", "score",
-        "--eta", "0.5", "--scheduler", "DDIMScheduler", "--seed", "7",
+        "--eta", "0.5", "--scheduler", "DDIMScheduler", "--seed", "7", "--template", "a {}",
     )  # fmt: skip
     run(*PAIR, "--preset", "fast", "--scheduler", "own")
     assert [call["process"] for call in asked] == [
@@ -196,7 +196,7 @@ def test_options_replace_single_settings_of_the_preset(
         GenerativeProcess.preset("fast", samples=2),
         GenerativeProcess(
             steps=3, guidance_scale=2.5, weighting="score", eta=0.5,
-            scheduler="DDIMScheduler", seed=7,
+            scheduler="DDIMScheduler", seed=7, prompt_template="a {}",
         ),
         GenerativeProcess.preset("fast", scheduler=None),
     ]  # fmt: skip

@@ -178,6 +178,11 @@ def test_two_texts_or_a_file(run: Run, asked: list[Any], arguments: tuple[str, .
     assert asked == []
 
 
+def test_a_text_that_is_no_utf8_is_wrong_usage(run: Run, asked: list[Any]) -> None:
+    assert "it is not UTF-8 text" in sentence(run("direction", "a cat", "\udcff"), 2)
+    assert asked == []
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -50,7 +51,8 @@ def run(monkeypatch: pytest.MonkeyPatch, asked: list[str]) -> Run:
         asked.append(model)
         return load(stable_diffusion(), process)
 
-    monkeypatch.setattr("conjure_st.text_module.load", loaded)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("conjure_st.text_module.load_generator", loaded)
     return lambda *arguments: CliRunner().invoke(main, ["eval", *arguments])
 
 
@@ -133,15 +135,14 @@ def test_the_table_is_aligned_and_says_what_is_compared(run: Run, file: str) -> 
 
 
 def test_several_models_stand_in_one_table(run: Run, file: str, asked: list[str]) -> None:
-    result = run(
-        file, *FAST, "--model", "one", "--model", "two", "--baseline", "text-encoder", "--json"
-    )
+    models = ["--model", "an/one", "--model", "an/two"]
+    result = run(file, *FAST, *models, "--baseline", "text-encoder", "--json")
     names = [row["name"] for row in json.loads(result.stdout)["tasks"][0]["rows"]]
     assert names == [
-        f"{model}: {row}" for model in ("one", "two")
+        f"{model}: {row}" for model in ("an/one", "an/two")
         for row in ("normalised similarity", "raw Jeffreys", "its text encoder's cosine")
     ]  # fmt: skip
-    assert asked == ["one", "two"]
+    assert asked == ["an/one", "an/two"]
 
 
 def test_a_sentence_transformer_is_a_baseline(run: Run, file: str, tmp_path: Path) -> None:
@@ -286,10 +287,11 @@ def test_one_model_is_let_go_before_the_next_is_loaded(
         earlier.append(weakref.ref(denoiser))
         return denoiser
 
-    monkeypatch.setattr("conjure_st.text_module.load", loaded)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("conjure_st.text_module.load_generator", loaded)
     gc.disable()
     try:
-        models = ["--model", "one", "--model", "two", "--baseline", "images", "--images", "2"]
+        models = ["--model", "an/one", "--model", "an/two", "--baseline", "images", "--images", "2"]
         result = CliRunner().invoke(main, ["eval", file, *FAST, *models])
     finally:
         gc.enable()

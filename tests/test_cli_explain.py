@@ -33,7 +33,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         denoisers.append(gaussian(process or GenerativeProcess()))
         return denoisers[-1]
 
-    monkeypatch.setattr("conjure_st.text_module.load", load)
+    monkeypatch.setattr("conjure_st.loading.load", load)
     return denoisers
 
 
@@ -158,7 +158,7 @@ def test_words_are_told_where_they_are_asked_for(
 ) -> None:
     pair = ("a red cat", "a blue dog")
     process = GenerativeProcess(steps=3, samples=2)
-    monkeypatch.setattr("conjure_st.text_module.load", lambda *_, **__: additive(process, pair))
+    monkeypatch.setattr("conjure_st.loading.load", lambda *_, **__: additive(process, pair))
     expected = ConjureCrossEncoder(additive(process, pair)).explain(*pair).words()
 
     def asked(*arguments: str) -> Result:

@@ -95,7 +95,7 @@ def test_the_dimension_is_the_library_s_or_none(
     exported(invoke, tmp_path / "vectors", "--embeddings", *model, *arguments)
     config = json.loads((tmp_path / "vectors" / "config.json").read_text())
     assert config["dimension"] == expected and config["anchors"] is None
-    assert "(1024)" in invoke("export", "--help").stdout and DIMENSION == 1024
+    assert "(1024;" in invoke("export", "--help").stdout and DIMENSION == 1024
 
 
 @pytest.mark.parametrize("kind", [[], ["--embeddings"]])
@@ -202,7 +202,7 @@ def test_nothing_is_left_of_an_export_that_fails(run: Run, tmp_path: Path) -> No
 
 def test_a_model_that_cannot_be_had_leaves_no_folder(tmp_path: Path) -> None:
     result = invoke("export", str(tmp_path / "out"), "--model", "no-such-model")
-    assert "There is no file or folder 'no-such-model'" in sentence(result, 1)
+    assert "There is no local folder 'no-such-model' either" in sentence(result, 1)
     assert names(tmp_path) == []
 
 

@@ -23,7 +23,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Result:
     def load(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("conjure_st.text_module.load", load)
+    monkeypatch.setattr("conjure_st.loading.load", load)
     return invoke(*PAIR)
 
 
@@ -41,7 +41,7 @@ def sentence(result: Result, status: int) -> str:
     ("arguments", "what"),
     [
         (["--steps", "0"], "'--steps': 0 is not in the range x>=1"),
-        (["--samples", "0"], "'--samples': 0 is not in the range x>=1"),
+        (["--samples", "0"], "'--samples' / '--continuations': 0 is not in the range x>=1"),
         (["--guidance", "0"], "'--guidance': 0.0 is not in the range x>0"),
         (["--guidance", "nan"], "guidance_scale=nan is not a finite number"),
         (["--eta", "2"], "'--eta': 2.0 is not in the range"),
@@ -72,7 +72,7 @@ def test_a_text_that_is_no_utf8_is_wrong_usage(run: Run) -> None:
 @pytest.mark.parametrize(
     ("model", "what"),
     [
-        ("no-such-model", "There is no file or folder 'no-such-model'"),
+        ("no-such-model", "There is no local folder 'no-such-model' either"),
         (".", "is a folder without model_index.json"),
         ("model.ckpt", "is a pickled checkpoint"),
     ],

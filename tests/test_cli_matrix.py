@@ -33,7 +33,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     def load(model: Any, process: GenerativeProcess | None, **_: Any) -> Any:
         return gaussian(process or GenerativeProcess(), TEXTS)
 
-    monkeypatch.setattr("conjure_st.text_module.load", load)
+    monkeypatch.setattr("conjure_st.loading.load", load)
     return invoke
 
 

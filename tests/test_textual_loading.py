@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from language_models import BUILDERS, WORDS, double, encoder_decoder, masked, tokenizer
-from transformers import AutoModelForMaskedLM, GPT2Config, GPT2LMHeadModel
+from tokenizers import pre_tokenizers
+from transformers import (
+    AutoModelForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    XLNetConfig,
+    XLNetLMHeadModel,
+)
 
 from conjure_st import ConjureCrossEncoder, GenerativeProcess, TextualProcess, load_language_model
 from conjure_st.denoisers import Denoiser
@@ -155,6 +162,17 @@ def test_a_text_beyond_the_context_is_cut_with_one_warning(folder):
     assert score == same == model.predict(("the " * 60, "a cat"))
 
 
+def test_one_endless_word_is_cut_within_itself(tmp_path):
+    made = BUILDERS["gpt2"]()
+    letters = tokenizer(["a", "b", "c"], bos="</s>", eos="</s>", length=64)
+    letters.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    model = ConjureCrossEncoder((made.model, letters), process=FEW)
+    with pytest.warns(UserWarning, match="A text has 90 tokens and this model reads 60"):
+        read = model.module.read("abc" * 30)
+    assert read == "abc" * 20
+    assert 0 < model.predict((read, "a")) < 1
+
+
 def test_the_template_s_end_survives_the_cut(folder):
     model = ConjureCrossEncoder(folder, process=FEW.replace(prompt_template="{} is a"))
     with pytest.warns(UserWarning, match="tokens"):
@@ -245,3 +263,19 @@ def test_saved_weights_and_pointers(folder, tmp_path):
     config = json.loads((tmp_path / "pointer" / "config.json").read_text())
     assert config["model"] == "picturebook-lm" and config["process"]["format"] == "textual 1"
     assert not list((tmp_path / "pointer").rglob("*.safetensors"))
+
+
+def test_a_model_that_looks_ahead_is_refused_whatever_it_is_called():
+    torch.manual_seed(0)
+    words = tokenizer(bos="<s>", eos="</s>")
+    config = XLNetConfig(vocab_size=len(words), d_model=16, n_layer=1, n_head=2, d_inner=16)
+    with pytest.raises(ValueError, match="XLNetLMHeadModel looks ahead"):
+        load_language_model((XLNetLMHeadModel(config), words))
+
+
+def test_a_folder_without_a_tokenizer_is_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "mute")
+    for file in (tmp_path / "mute").glob("token*"):
+        file.unlink()
+    with pytest.raises((ValueError, OSError), match="tokenizer"):
+        load_language_model(tmp_path / "mute")

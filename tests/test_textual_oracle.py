@@ -29,10 +29,15 @@ SETTINGS = [(False, 1.0), (True, 1.0), (True, 0.7), (False, 1.6)]
 
 
 def laws(ends: bool) -> np.ndarray:
-    """[V, V, V]: the next token's probabilities, given the first and the latest."""
+    """[V, V, V]: the next token's probabilities, given the first and the latest.
+
+    After "c" there is less choice than after "b": the two texts are no mirror images.
+    """
     size = STATES + ends
     made = np.random.default_rng(3).dirichlet(np.full(size, 1.5), (size, size))
-    return 0.9 * made + 0.1 / size
+    made = 0.9 * made + 0.1 / size
+    made[2 + ends] **= 2
+    return made / made.sum(-1, keepdims=True)
 
 
 @functools.cache

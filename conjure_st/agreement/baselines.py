@@ -10,10 +10,11 @@ from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from sentence_transformers import SentenceTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from conjure_st.agreement.row import Unit, unit_of
 from conjure_st.cache import TrajectoryCache
 from conjure_st.denoisers.identity import folder_identity, weights_digest
-from conjure_st.embedder import AnchoredEmbedder
 from conjure_st.embedding_module import ConjureEmbeddingModule
+from conjure_st.engines import embedder_of
 from conjure_st.texts import Pair, check_pairs
 
 PAIRS_AT_ONCE = 4096
@@ -33,7 +34,7 @@ class TfIdf:
 
     @property
     def spent(self) -> int:
-        """0: no denoiser is asked."""
+        """0: no generative model is asked."""
         return 0
 
     def scores(self, pairs: Sequence[Pair], *, show_progress_bar: bool = False) -> np.ndarray:
@@ -51,7 +52,7 @@ class TfIdf:
         return np.where(same == 1, 1.0, cosine)[None]
 
     def nfe(self, pairs: Sequence[Pair]) -> int:
-        """0: no denoiser is asked."""
+        """0: no generative model is asked."""
         check_pairs(pairs)
         return 0
 
@@ -116,9 +117,15 @@ class Embeddings:
         return self._model
 
     @property
+    def unit(self) -> Unit:
+        """Of `spent` and `nfe`."""
+        module = self._ours
+        return "NFE" if module is None else unit_of(module.generator)
+
+    @property
     def spent(self) -> int:
-        """Denoiser evaluations so far: 0, unless the embeddings are of imagery."""
-        module = self._imagery
+        """Evaluations so far: 0, unless a generative model's trajectories are embedded."""
+        module = self._ours
         return 0 if module is None else module.embedder.nfe
 
     def scores(self, pairs: Sequence[Pair], *, show_progress_bar: bool = False) -> np.ndarray:
@@ -142,17 +149,17 @@ class Embeddings:
         return np.concatenate(found)[None]
 
     def nfe(self, pairs: Sequence[Pair]) -> int:
-        """Denoiser evaluations from nothing: 0, unless the embeddings are of imagery."""
+        """Evaluations from nothing: 0, unless a generative model's trajectories are embedded."""
         checked = check_pairs(pairs)
         if self.trust_remote_code and checked:
-            self.model  # noqa: B018  # only then can a name or folder be one of imagery
-        module = self._imagery
+            self.model  # noqa: B018  # only then can a name or folder be ours
+        module = self._ours
         if module is None:
             return 0
         module.follow_networks()
         made, model = module.embedder, self.model
-        fresh = AnchoredEmbedder(
-            made.denoiser,
+        fresh = embedder_of(
+            module.generator,
             anchors=made.anchors.texts,
             dimension=made.projected_dimension,
             cache=TrajectoryCache(),
@@ -162,7 +169,7 @@ class Embeddings:
         return fresh.cost(module.texts(texts, model.prompts[name] if name else None))
 
     @property
-    def _imagery(self) -> ConjureEmbeddingModule | None:
+    def _ours(self) -> ConjureEmbeddingModule | None:
         """The module of a ConjureSentenceTransformer, in whichever class it was loaded."""
         first = None if self._model is None else self._model[0]
         return first if isinstance(first, ConjureEmbeddingModule) else None

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from conjure_st.agreement.judged import Judged
-from conjure_st.agreement.row import Row
+from conjure_st.agreement.row import Row, Unit, unit_of_row
 from conjure_st.agreement.statistics import draws, statistics
 
 RESAMPLES = 2000
@@ -29,9 +29,11 @@ class Scored:
     Attributes:
         name, settings: the row's.
         scores: of each part, [R, M] float64; R seeds.
-        nfe: denoiser evaluations that they take from nothing.
+        nfe: evaluations that they take from nothing: of a denoiser, or about the tokens that a
+            language model reads.
         spent: evaluations that they took now, with what the cache knew.
         seconds: they took now.
+        unit: of nfe and spent.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Scored:
     nfe: int
     spent: int
     seconds: float
+    unit: Unit = "NFE"
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def score(
         raise ValueError(f"{row.name} gives {pairs[bad[0][-1]]!r} no finite score.")
     ends = np.cumsum([len(part.pairs) for part in parts])[:-1]
     scores = tuple(np.split(found, ends, axis=1))
-    return Scored(row.name, row.settings, scores, nfe, row.spent - spent, seconds)
+    return Scored(row.name, row.settings, scores, nfe, row.spent - spent, seconds, unit_of_row(row))
 
 
 def compare(

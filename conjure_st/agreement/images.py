@@ -25,6 +25,7 @@ from conjure_st.denoisers.identity import config_text, folder_identity, weights_
 from conjure_st.evaluator import Evaluator
 from conjure_st.states import OwnStates
 from conjure_st.texts import Pair, check_pairs
+from conjure_st.textual.language_model import LanguageModel
 from conjure_st.trajectory import Trajectory, replay
 
 TEXTS_AT_ONCE, STATE_BYTES = 64, 1 << 28
@@ -53,18 +54,24 @@ class Images:
         batch_size: rows of one denoiser call; None chooses by device.
 
     Raises:
+        TypeError: a language model, which draws nothing.
         ValueError: fewer than 2 images.
     """
 
     def __init__(
         self,
-        denoiser: Denoiser,
+        denoiser: Denoiser | LanguageModel,
         images: int = 8,
         features: str | Path | Features | None = None,
         name: str | None = None,
         cache: TrajectoryCache | None = None,
         batch_size: int | None = None,
     ) -> None:
+        if isinstance(denoiser, LanguageModel):
+            raise TypeError(
+                "A language model draws no pictures that this row could compare. Leave the row out "
+                "(--baseline images on the command line), or pass a text-to-image model."
+            )
         if images < 2:
             raise ValueError(
                 f"images={images}: a Gaussian is fitted to 2 pictures of a text at least. Pass, "

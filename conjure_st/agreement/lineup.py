@@ -8,8 +8,9 @@ from pathlib import Path
 from conjure_st.agreement.baselines import Embeddings, TfIdf
 from conjure_st.agreement.images import Images
 from conjure_st.agreement.row import Row
-from conjure_st.agreement.rows import Imagery, Of, TextEncoder, Untrained
+from conjure_st.agreement.rows import Of, TextEncoder, Trajectories, Untrained
 from conjure_st.cross_encoder import ConjureCrossEncoder
+from conjure_st.textual.language_model import LanguageModel
 
 OF_MODEL = ("untrained", "text-encoder", "images")
 """Baselines that every model has of its own."""
@@ -31,7 +32,7 @@ def rows_of_model(
     """A model's scores, and those of its baselines that are of the model.
 
     Args:
-        model: a diffusion model under its process.
+        model: a diffusion model or a language model, under its process.
         name: what the rows' names begin with; "" for the only model of a table.
         baselines: of `OF_MODEL`; others are left out.
         similarity: "normalised" or "jeffreys" alone; None is both, which cost no more than one.
@@ -39,30 +40,36 @@ def rows_of_model(
         images: pictures a text of "images".
         image_features: a vision model of transformers, by name or folder; None is the pictures
             themselves, small.
+
+    Raises:
+        TypeError: "images" of a language model.
     """
     before = f"{name}: " if name else ""
     measures: dict[Of, str] = {"normalised": "normalised similarity", "jeffreys": "raw Jeffreys"}
     if not model.scorer.normalise:
         del measures["normalised"]  # it does not evaluate the unconditional process
     kept = {key: value for key, value in measures.items() if similarity in (None, key)}
-    denoiser, cache = model.scorer.denoiser, model.scorer.cache
-    rows: list[Row] = [Imagery(model, key, before + value) for key, value in kept.items()]
+    generator, cache = model.module.generator, model.scorer.cache
+    textual = isinstance(generator, LanguageModel)
+    rows: list[Row] = [Trajectories(model, key, before + value) for key, value in kept.items()]
     if "untrained" in baselines:
         for key in kept:
-            shown = f"{before}untrained denoiser, {'raw' if key == 'jeffreys' else key}"
-            rows.append(Untrained(denoiser, key, range(control_seeds), shown, cache=cache))
+            shown = f"{before}untrained {'model' if textual else 'denoiser'}, "
+            shown += "raw" if key == "jeffreys" else key
+            rows.append(Untrained(generator, key, range(control_seeds), shown, cache=cache))
     if "images" in baselines:
         shown = f"{before}Gaussians of {images} images"
-        row = Images(denoiser, images, image_features, shown, cache=cache)
+        row = Images(generator, images, image_features, shown, cache=cache)
         row.settings["features"] = row.features.identity  # loads a vision model: fails at once
         rows.append(row)
     if "text-encoder" in baselines:
-        rows.append(TextEncoder(denoiser, f"{before}its text encoder's cosine"))
+        what = "hidden states'" if textual else "text encoder's"
+        rows.append(TextEncoder(generator, f"{before}its {what} cosine"))
     return rows
 
 
 def rows_of_texts(baselines: Sequence[str], device: str | None = None) -> list[Row]:
-    """Baselines that compare texts without a diffusion model.
+    """Baselines that compare texts without a generative model.
 
     Args:
         baselines: "tfidf", and sentence-transformers models by name or folder; those of `OF_MODEL`

@@ -52,7 +52,7 @@ def as_csv(comparisons: Iterable[Comparison]) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
         ["task", "part", "row", "measure", "value", "low", "high", "first_minus_it",
-         "difference_low", "difference_high", "p", "nfe", "spent", "seconds"]
+         "difference_low", "difference_high", "p", "nfe", "spent", "seconds", "unit"]
     )  # fmt: skip
     for comparison in comparisons:
         for line in comparison.lines:
@@ -61,12 +61,13 @@ def as_csv(comparisons: Iterable[Comparison]) -> str:
                 for name, value in measured.items():
                     main = part is None and name == comparison.measures[0]
                     ahead = _known(line.ahead) if main and line.ahead else {}
-                    cost = (line.scored.nfe, line.scored.spent, round(line.scored.seconds, 3))
+                    scored = line.scored
+                    cost = (scored.nfe, scored.spent, round(scored.seconds, 3), scored.unit)
                     writer.writerow(
-                        [comparison.task, "" if part is None else part.name, line.scored.name]
+                        [comparison.task, "" if part is None else part.name, scored.name]
                         + [name, *_known(value).values()]
                         + [ahead.get(key, "") for key in ("value", "low", "high", "p")]
-                        + list(cost if part is None else ("", "", ""))
+                        + list(cost if part is None else [""] * len(cost))
                     )
     return file.getvalue()
 
@@ -180,10 +181,16 @@ def _title(comparison: Comparison) -> str:
 
 def _legend(comparison: Comparison) -> str:
     main = NAMES[comparison.measures[0]]
+    units = {line.scored.unit for line in comparison.lines if line.scored.nfe}
+    evaluations = "denoiser evaluations from nothing"
+    if units == {"tokens"}:
+        evaluations = "about the tokens that the language model reads from nothing"
+    elif "tokens" in units:
+        evaluations += ", of a language model about the tokens that it reads"
     return (
         f'{main} and the like times 100, with 95 % bootstrap intervals; "first minus it" is the '
         "paired interval of the first row's lead in the same samples, p that of no difference. "
-        "NFE: denoiser evaluations from nothing; spent: now, with the cache."
+        f"NFE: {evaluations}; spent: now, with the cache."
     )
 
 
@@ -211,6 +218,7 @@ def _row(line: Line) -> dict[str, Any]:
         "nfe": line.scored.nfe,
         "spent": line.scored.spent,
         "seconds": round(line.scored.seconds, 3),
+        "unit": line.scored.unit,
     }
 
 

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
+from conjure_st.generator import Generator
 from conjure_st.texts import Pair
+from conjure_st.textual.language_model import LanguageModel
+
+Unit = Literal["NFE", "tokens"]
+"""What a row spends: denoiser evaluations, or tokens that a language model reads."""
+
+
+def unit_of(generator: Generator) -> Unit:
+    """What a model's evaluations are called."""
+    return "tokens" if isinstance(generator, LanguageModel) else "NFE"
+
+
+def unit_of_row(row: Row) -> Unit:
+    """What a row counts: it says so in `unit`, or it is NFE."""
+    unit: Unit = getattr(row, "unit", "NFE")
+    return unit
 
 
 class Row(Protocol):
     """A scorer of pairs, a line of a table.
 
+    It may have a `unit` besides: what is counted in `spent` and `nfe`.
+
     Attributes:
         name: what the table calls it.
         settings: what has to be known to get the same scores again; JSON.
-        spent: denoiser evaluations (NFE) spent so far, 0 for what has no denoiser.
+        spent: evaluations of a denoiser (NFE), or tokens read by a language model, so far; 0 for
+            what asks neither.
     """
 
     name: str
@@ -36,4 +55,8 @@ class Row(Protocol):
         """
 
     def nfe(self, pairs: Sequence[Pair]) -> int:
-        """Denoiser evaluations that scoring these pairs takes from nothing, over all seeds."""
+        """What scoring these pairs spends from nothing, over all seeds.
+
+        Of a language model it is about that: what it says may end early, and a prompt that several
+        batches share is read in each of them.
+        """

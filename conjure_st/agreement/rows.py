@@ -1,24 +1,28 @@
-"""Rows of a diffusion model: its imagery, and the controls that say what is not the imagery's."""
+"""Rows of a generative model: its own scores, and the controls that say what is not its doing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from conjure_st.agreement.row import Unit, unit_of
 from conjure_st.cache import TrajectoryCache
-from conjure_st.controls import text_embeddings, untrained
+from conjure_st.controls import in_context, text_embeddings, untrained
 from conjure_st.cross_encoder import ConjureCrossEncoder
 from conjure_st.denoisers import Denoiser
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.divergence import Divergence
-from conjure_st.scorer import TrajectoryScorer
+from conjure_st.engines import scorer_of
 from conjure_st.texts import Pair, check_pairs
+from conjure_st.textual.language_model import LanguageModel
+
+Generative: TypeAlias = Denoiser | LanguageModel
 
 Of = Literal["normalised", "jeffreys"]
 """Which number of a divergence is the score: c, or -J."""
@@ -38,22 +42,23 @@ class _Numbers(NamedTuple):
         return cls(found.similarity, 0.0 - found.jeffreys)  # not -J, which is -0.0 for J = 0
 
 
-_FOUND: WeakKeyDictionary[Denoiser, dict[tuple[object, ...], dict[Pair, _Numbers]]] = (
+_FOUND: WeakKeyDictionary[Generative, dict[tuple[object, ...], dict[Pair, _Numbers]]] = (
     WeakKeyDictionary()
 )
-"""By denoiser and setting, what was scored while the denoiser lives.
+"""By model and setting, what was scored while the model lives.
 
 Rows that differ in their measure alone thus share every evaluation, however little the cache
 holds. Two numbers a pair are next to nothing.
 """
 
 
-class Imagery:
-    """The scores of a model.
+class Trajectories:
+    """The scores of a model, by what it draws or says.
 
     Args:
-        model: whose divergences. What it evaluates is kept in its cache, and the numbers of each
-            pair for as long as its denoiser lives: a second row of the same model costs nothing.
+        model: whose divergences, of either kind. What it evaluates is kept in its cache, and the
+            numbers of each pair for as long as the denoiser or language model lives: a second row
+            of the same model costs nothing.
         measure: "normalised", the similarity c; "jeffreys", -J.
         name: of the row.
 
@@ -76,28 +81,33 @@ class Imagery:
         self.name = name
         model.module.follow_networks()
         self.settings: dict[str, object] = {
-            "method": "imagery",
+            "method": "continuations" if self.unit == "tokens" else "imagery",
             "measure": measure,
             "model": model.module.saved_name,
-            "identity": model.module.denoiser.identity,
+            "identity": model.module.generator.identity,
             "process": model.process.to_dict(),
             "max_seq_length": model.module.max_seq_length,
             "prompt": model.prompts.get(model.default_prompt_name or ""),
         }
 
     @property
+    def unit(self) -> Unit:
+        """Of `spent` and `nfe`."""
+        return unit_of(self.model.module.generator)
+
+    @property
     def spent(self) -> int:
-        """Denoiser evaluations of the model so far, whichever row has asked for them."""
+        """The model's evaluations so far, whichever row has asked for them."""
         return self.model.scorer.nfe
 
     def scores(self, pairs: Sequence[Pair], *, show_progress_bar: bool = False) -> np.ndarray:
         """[1, M] float64; see `Row`."""
         module = self.model.module
         module.follow_networks()
-        denoiser = module.denoiser
+        generator = module.generator
         found = _found(
-            denoiser,
-            (denoiser.identity, denoiser.dtype, denoiser.process, self.model.scorer.normalise),
+            generator,
+            (generator.identity, generator.dtype, generator.process, self.model.scorer.normalise),
             self.model.read(check_pairs(pairs)),
             lambda missing: module.divergences(missing, show_progress_bar=show_progress_bar),
         )
@@ -107,33 +117,38 @@ class Imagery:
         """What this model spends from an empty cache; both measures take the same passes."""
         self.model.module.follow_networks()
         read = self.model.read(check_pairs(pairs))
-        return _nfe(self.model.module.denoiser, read, self.model.scorer.normalise)
+        return _nfe(self.model.module.generator, read, self.model.scorer.normalise)
+
+
+Imagery = Trajectories
+"""Its name when there were diffusion models alone."""
 
 
 class Untrained:
-    """A control: the same model with the denoiser's weights permuted; see `controls.untrained`.
+    """A control: the same model with its weights permuted; see `controls.untrained`.
 
-    What it scores is the text encoder's and the architecture's, not the imagery's. Each seed's
+    What it scores is the text encoder's (or tokenizer's) and the architecture's, not what the model
+    has learnt. A language model reads as much of a text as its context holds. Each seed's
     network is made when it is needed and dropped after its scores, so that there is one copy in
     memory at a time. The unconditional process is evaluated whatever the measure, so that rows of
     both measures share everything.
 
     Args:
-        denoiser: of a pipeline. It is left as it is.
+        generator: a denoiser of a pipeline, or a language model. It is left as it is.
         measure: "normalised", the similarity c; "jeffreys", -J.
         seeds: R of them, of the permutations.
         name: of the row.
         cache: of the controls' trajectories and pairs; a new one in memory by default.
-        batch_size: rows of one denoiser call; None chooses by device.
+        batch_size: rows of one call of the network; None chooses.
 
     Raises:
-        TypeError: the denoiser has no pipeline, so no weights to permute.
+        TypeError: a denoiser without a pipeline, so without weights to permute.
         ValueError: an unknown measure; no seed, or the same one twice.
     """
 
     def __init__(
         self,
-        denoiser: Denoiser,
+        generator: Generative,
         measure: Of,
         seeds: Sequence[int],
         name: str,
@@ -146,7 +161,7 @@ class Untrained:
                 f"seeds={list(seeds)} of the untrained control: pass one or more, each once, "
                 "such as (0, 1, 2)."
             )
-        self.denoiser = _of_a_pipeline(denoiser, "the untrained control")
+        self.generator = _with_weights(generator, "the untrained control")
         self.measure: Of = measure
         self.seeds = list(seeds)
         self.name = name
@@ -156,24 +171,29 @@ class Untrained:
             "method": "untrained",
             "measure": measure,
             "seeds": self.seeds,
-            "identity": denoiser.identity,
-            "process": denoiser.process.to_dict(),
+            "identity": generator.identity,
+            "process": generator.process.to_dict(),
         }
         self._spent = 0
 
     @property
+    def unit(self) -> Unit:
+        """Of `spent` and `nfe`."""
+        return unit_of(self.generator)
+
+    @property
     def spent(self) -> int:
-        """Denoiser evaluations of this row so far; what another row has paid for is not in it."""
+        """Evaluations of this row so far; what another row has paid for is not in it."""
         return self._spent
 
     def scores(self, pairs: Sequence[Pair], *, show_progress_bar: bool = False) -> np.ndarray:
         """[R, M] float64, a line for each seed; see `Row`."""
-        checked, denoiser = check_pairs(pairs), self.denoiser
+        read, generator = self._read(pairs), self.generator
         found = [
             _found(
-                denoiser,
-                ("untrained", seed, denoiser.identity, denoiser.dtype, denoiser.process),
-                checked,
+                generator,
+                ("untrained", seed, generator.identity, generator.dtype, generator.process),
+                read,
                 partial(self._evaluated, seed, show_progress_bar),
             )
             for seed in self.seeds
@@ -181,8 +201,8 @@ class Untrained:
         return _scores(found, self.measure)
 
     def _evaluated(self, seed: int, show_progress_bar: bool, pairs: list[Pair]) -> list[Divergence]:
-        control = untrained(self.denoiser, seed)
-        scorer = TrajectoryScorer(control, cache=self.cache, batch_size=self.batch_size)
+        control = untrained(self.generator, seed)
+        scorer = scorer_of(control, cache=self.cache, batch_size=self.batch_size)
         try:
             return scorer.divergences(pairs, show_progress_bar=show_progress_bar)
         finally:
@@ -190,34 +210,46 @@ class Untrained:
 
     def nfe(self, pairs: Sequence[Pair]) -> int:
         """What all seeds spend from an empty cache."""
-        return len(self.seeds) * _nfe(self.denoiser, check_pairs(pairs), normalise=True)
+        return len(self.seeds) * _nfe(self.generator, self._read(pairs), normalise=True)
+
+    def _read(self, pairs: Sequence[Pair]) -> list[Pair]:
+        of = self.generator
+        return [(in_context(of, a), in_context(of, b)) for a, b in check_pairs(pairs)]
 
 
 class TextEncoder:
-    """A control: the cosine of the diffusion model's own text embeddings, pooled.
+    """A control: the cosine of the model's own embeddings; see `controls.text_embeddings`.
+
+    Of a diffusion model they are its text encoder's, of a language model its hidden states' means.
 
     Args:
-        denoiser: of a pipeline.
+        generator: a denoiser of a pipeline, or a language model.
         name: of the row.
 
     Raises:
-        TypeError: the denoiser has no pipeline, so no text encoder.
+        TypeError: a denoiser without a pipeline, so without a text encoder.
     """
 
-    def __init__(self, denoiser: Denoiser, name: str) -> None:
-        self.denoiser = _of_a_pipeline(denoiser, "the text encoder's row")
+    def __init__(self, generator: Generative, name: str) -> None:
+        self.generator = _with_weights(generator, "the text encoder's row")
         self.name = name
         self.settings: dict[str, object] = {
-            "method": "text encoder",
-            "identity": denoiser.identity,
-            "dtype": str(denoiser.dtype),
-            "prompt_template": denoiser.process.prompt_template,
+            "method": "hidden states" if self.unit == "tokens" else "text encoder",
+            "identity": generator.identity,
+            "dtype": str(generator.dtype),
+            "prompt_template": generator.process.prompt_template,
         }
+        self._spent = 0
+
+    @property
+    def unit(self) -> Unit:
+        """Of `spent` and `nfe`."""
+        return unit_of(self.generator)
 
     @property
     def spent(self) -> int:
-        """0: no denoiser is asked."""
-        return 0
+        """0 of a diffusion model, whose denoiser is not asked; else tokens read so far."""
+        return self._spent
 
     def scores(self, pairs: Sequence[Pair], *, show_progress_bar: bool = False) -> np.ndarray:
         """[1, M] float64; see `Row`."""
@@ -227,25 +259,31 @@ class TextEncoder:
         with tqdm(total=len(texts), unit=" texts", disable=not show_progress_bar, delay=2) as bar:
             for start in range(0, len(texts), TEXTS_AT_ONCE):
                 some = texts[start : start + TEXTS_AT_ONCE]
-                embedded = text_embeddings(self.denoiser, some).double()
+                embedded = text_embeddings(self.generator, some).double()
                 unit.update(zip(some, torch.nn.functional.normalize(embedded), strict=True))
+                self._spent += self._tokens(some)
                 bar.update(len(some))
         return np.array([[1.0 if a == b else float(unit[a] @ unit[b]) for a, b in checked]])
 
     def nfe(self, pairs: Sequence[Pair]) -> int:
-        """0: no denoiser is asked."""
-        check_pairs(pairs)
-        return 0
+        """0 of a diffusion model, whose denoiser is not asked; else tokens of the texts."""
+        return self._tokens({text for pair in check_pairs(pairs) for text in pair})
+
+    def _tokens(self, texts: Iterable[str]) -> int:
+        of = self.generator
+        if not isinstance(of, LanguageModel):
+            return 0
+        return sum(of.token_count(in_context(of, text)) for text in texts)
 
 
 def _found(
-    denoiser: Denoiser,
+    generator: Generative,
     setting: tuple[object, ...],
     pairs: list[Pair],
     evaluate: Callable[[list[Pair]], list[Divergence]],
 ) -> list[_Numbers]:
     """The numbers of checked pairs, evaluated where no row has asked for them yet."""
-    known = _FOUND.setdefault(denoiser, {}).setdefault(setting, {})
+    known = _FOUND.setdefault(generator, {}).setdefault(setting, {})
     missing = [pair for pair in dict.fromkeys(pairs) if pair not in known]
     if missing:
         known.update(zip(missing, map(_Numbers.of, evaluate(missing)), strict=True))
@@ -256,17 +294,17 @@ def _scores(found: Sequence[Sequence[_Numbers]], measure: Of) -> np.ndarray:
     return np.array([[getattr(n, measure) for n in line] for line in found], dtype=np.float64)
 
 
-def _nfe(denoiser: Denoiser, pairs: list[Pair], normalise: bool) -> int:
-    return TrajectoryScorer(denoiser, normalise=normalise).cost(pairs).nfe
+def _nfe(generator: Generative, pairs: list[Pair], normalise: bool) -> int:
+    return scorer_of(generator, normalise=normalise).cost(pairs).nfe
 
 
-def _of_a_pipeline(denoiser: Denoiser, what: str) -> PipelineDenoiser:
-    if not isinstance(denoiser, PipelineDenoiser):
+def _with_weights(generator: Generative, what: str) -> PipelineDenoiser | LanguageModel:
+    if not isinstance(generator, (PipelineDenoiser, LanguageModel)):
         raise TypeError(
-            f"A {type(denoiser).__name__} has no diffusers pipeline, which {what} is made from. "
+            f"A {type(generator).__name__} has no diffusers pipeline, which {what} is made from. "
             "Leave that row out, or load the model from a name, a folder or a pipeline."
         )
-    return denoiser
+    return generator
 
 
 def _check_measure(measure: str) -> None:

@@ -84,9 +84,12 @@ def matrix(landscape: Landscape, *, axis: Axes | None = None) -> Axes:
 
 def unit(landscape: Landscape) -> str:
     """What the colours stand for."""
-    where = "each pair's own trajectories" if landscape.exact else "the same trajectories for all"
+    along = "continuations" if landscape.textual else "trajectories"
+    where = f"each pair's own {along}" if landscape.exact else f"the same {along} for all"
     if landscape.measure == "normalised":
         return f"1 − c, 0 for texts that mean the same ({where})"
+    if landscape.textual and not landscape.exact:
+        return f"mean squared difference of log-probabilities per token ({where})"
     scale = "nats" if landscape.weighting == "girsanov" else f"{landscape.weighting} weighting"
     return f"Jeffreys divergence, {scale} ({where})"
 

@@ -63,7 +63,7 @@ def plane(
     spare = max(0.0, (PAGE - 0.2) / scale - (high - low)[0]) / 2
     with styled():
         axis = axis_or_new(axis, (high - low)[1] * scale + 0.5)
-        for rank, i in enumerate(_from_below(places)):
+        for rank, i in enumerate(nearness(places)):
             x, y = places[i]
             extent = (x - half, x + half, y - half, y + half)
             axis.imshow(evoked.pictures[i][sample], extent=extent, zorder=2 + rank)
@@ -101,8 +101,8 @@ def _sizes(places: np.ndarray, below: float) -> tuple[float, float]:
     return float(side), scale
 
 
-def _from_below(places: np.ndarray) -> list[int]:
-    """In which order pictures are laid down."""
+def nearness(places: np.ndarray) -> list[int]:
+    """Numbers of the places, the one with the nearest neighbour first."""
     apart = squareform(pdist(places)) + np.diag(np.full(len(places), np.inf))
     return np.argsort(apart.min(1), kind="stable").tolist()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import torch
 from transformers import DynamicCache
+from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
 from conjure_st.textual.process import TextualProcess
 
@@ -47,10 +49,12 @@ class LanguageModel:
             int(i) for i in (*given, tokenizer.eos_token_id) if i is not None
         )
         takes = inspect.signature(model.forward).parameters
-        self.keeps_prefix = {
-            "past_key_values",
-            "attention_mask",
-        } <= takes.keys() and not model._is_stateful
+        layers = DynamicCache(config=model.config).layers  # none, where all are of the usual kind
+        self.keeps_prefix = (
+            takes.keys() >= {"past_key_values", "attention_mask"}
+            and not model._is_stateful
+            and not any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers)
+        )
         self._takes_positions = "position_ids" in takes
         self._takes_kept = "logits_to_keep" in takes
         text_config = model.config.get_text_config(decoder=True)
@@ -110,21 +114,26 @@ class LanguageModel:
         return len(self.tokenizer(whole, verbose=False).input_ids)
 
     def cut(self, text: str, limit: int) -> str:
-        """The longest run of the text's first words whose prompt has no more tokens; one at least.
+        """The longest beginning of a text whose prompt has no more tokens: in whole words, if any.
 
         Args:
             text: of any length.
             limit: of tokens, the template's included.
         """
         words = text.split()
-        low, high = 1, max(1, len(words))  # the prompt grows with every word
+        kept = self._fitting(lambda n: " ".join(words[:n]), len(words), limit)
+        return kept or self._fitting(lambda n: words[0][:n], len(words[0]), limit)
+
+    def _fitting(self, beginning: Callable[[int], str], most: int, limit: int) -> str:
+        """The longest beginning that fits; beginnings grow with their number, up to `most`."""
+        low, high = 0, most
         while low < high:
             middle = (low + high + 1) // 2
-            if self.token_count(" ".join(words[:middle])) <= limit:
+            if self.token_count(beginning(middle)) <= limit:
                 low = middle
             else:
                 high = middle - 1
-        return " ".join(words[:low])
+        return beginning(low)
 
     # Where it is ----------------------------------------------------------------------------
 
@@ -136,6 +145,15 @@ class LanguageModel:
             self.process = self.process.replace(dtype=str(self.dtype).removeprefix("torch."))
 
     # Passes ---------------------------------------------------------------------------------
+
+    def looks_back_only(self) -> bool:
+        """Whether what the network says after a token is the same whatever comes next."""
+        if self.vocabulary < 3:
+            return True
+        tokens = torch.tensor([[0, 1], [0, 2]], device=self.device)
+        first, second = self.logits(tokens)[:, 0].float()
+        rounding = max(1e-4, 4 * torch.finfo(self.dtype).eps)
+        return bool((first - second).abs().max() <= rounding * first.abs().max())
 
     @cached_property
     def kept_bytes(self) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from safetensors import SafetensorError
 from transformers import (
@@ -29,6 +30,8 @@ from conjure_st.denoisers.identity import config_text, folder_identity, weights_
 from conjure_st.placement import check_device, precision_of
 from conjure_st.textual.language_model import LanguageModel
 from conjure_st.textual.process import TextualProcess
+
+CAUSAL = "Pass a causal language model, which continues a text, such as gpt2."
 
 EMBEDDED = {"picturebook-lm": Path(__file__).parent.parent / "models" / "picturebook_lm"}
 """Language models that come with this package."""
@@ -104,6 +107,10 @@ def load_language_model(
         try:
             config = AutoConfig.from_pretrained(source, **hub)
             check_causal(config, source)
+            if not path.is_dir():
+                place = {key: hub[key] for key in ("revision", "token", "local_files_only")}
+                # A folder of the hub's cache: .../snapshots/<commit>/config.json
+                commit = Path(hf_hub_download(source, "config.json", **place)).parent.name
             tokenizer = AutoTokenizer.from_pretrained(source, **hub)
             ready = AutoModelForCausalLM.from_pretrained(
                 source,
@@ -122,9 +129,7 @@ def load_language_model(
             raise OSError(_unreachable(source, path.is_dir(), error)) from error
         ready.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         suffix = f"+{variant}" if variant else ""
-        commit = getattr(config, "_commit_hash", None)
-        identity = folder_identity(path) if path.is_dir() else f"{source}@{commit}"
-        identity += suffix
+        identity = (folder_identity(path) if path.is_dir() else f"{source}@{commit}") + suffix
     else:
         raise TypeError(
             "A language model is a name, a folder or a pair (model, tokenizer), not "
@@ -132,7 +137,18 @@ def load_language_model(
         )
     ready.eval()
     own = str(ready.dtype).removeprefix("torch.")
-    return LanguageModel(ready, tokenizer, process.replace(dtype=own), identity)
+    made = LanguageModel(ready, tokenizer, process.replace(dtype=own), identity)
+    if not tokenizer("a cat").input_ids:
+        raise ValueError(
+            f"This {type(ready).__name__} has no tokenizer, or one that knows no words: of a text "
+            "nothing is left. Put the tokenizer's files beside the model's."
+        )
+    if not made.looks_back_only():
+        raise ValueError(
+            f"{type(ready).__name__} looks ahead: what it says after a word depends on the words "
+            f"that follow, so it cannot continue a text. {CAUSAL}"
+        )
+    return made
 
 
 def check_causal(config: PreTrainedConfig, name: str) -> None:
@@ -143,20 +159,19 @@ def check_causal(config: PreTrainedConfig, name: str) -> None:
     """
     kind = config.model_type
     architectures = ", ".join(config.architectures or ()) or type(config).__name__
-    remedy = "Pass a causal language model, which continues a text, such as gpt2."
     if config.is_encoder_decoder:
         raise ValueError(
             f"{name} is an encoder-decoder model ({architectures}), which answers a text and does "
-            f"not continue it. {remedy}"
+            f"not continue it. {CAUSAL}"
         )
     if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
         raise ValueError(
             f"{name} is a masked language model ({architectures}): it looks at both sides of a "
-            f"word and cannot continue a text. {remedy}"
+            f"word and cannot continue a text. {CAUSAL}"
         )
     brings_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not brings_code:
-        raise ValueError(f"{name} is no causal language model but {architectures}. {remedy}")
+        raise ValueError(f"{name} is no causal language model but {architectures}. {CAUSAL}")
 
 
 def _unreachable(source: str, is_folder: bool, error: Exception) -> str:
