@@ -171,10 +171,10 @@ def show(name: str, half: Sequence[Ordered], rows: dict[str, np.ndarray]) -> dic
         for row, values in rows.items()
         if np.isfinite(values[:, inside]).all()
     }
-    tables = {"accuracy": right}
-    for lead in (IMPLICATION, DIRECTION):
-        rest = {row: right[lead] - values for row, values in right.items() if row != lead}
-        tables[f"{lead}, minus"] = rest
+    # That of t of KL need no table: where no continuation ends early its sign is the opposite one.
+    lead = right[IMPLICATION]
+    less = {row: lead - values for row, values in right.items() if row != IMPLICATION}
+    tables = {"accuracy": right, f"{IMPLICATION}, minus": less}
     found: dict[str, Any] = {"pairs": len(half)}
     for table, values in tables.items():
         print(f"\n| {name}, {len(half)} pairs: {table} | all | 95 % | {' | '.join(KINDS)} |")

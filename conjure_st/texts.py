@@ -27,6 +27,13 @@ def check_text(value: object, where: str = "") -> str:
         raise ValueError(
             f"A text must be a string, not {value!r} of type {type(value).__name__}{where}."
         )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"A text holds half a character, {value[error.start]!r} at place {error.start}{where}. "
+            "Read it again as UTF-8."
+        ) from error
     return str(value) if value.strip() else ""
 
 

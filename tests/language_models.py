@@ -89,7 +89,7 @@ def tokenizer(
 
     Args:
         words: the vocabulary, after the special tokens.
-        bos, eos, pad, unknown: special tokens; None is none.
+        bos, eos, pad, unknown: special tokens; None is none. (Any other word is then the first.)
         frame: what the tokenizer puts around a text, such as "<s> $A".
         length: tokens that the model is said to take.
     """
@@ -97,7 +97,7 @@ def tokenizer(
     named = {name: token for name, token in named.items() if token is not None}
     special = list(dict.fromkeys(named.values()))
     numbers = {word: i for i, word in enumerate([*special, *words])}
-    made = Tokenizer(models.WordLevel(numbers, unk_token=UNKNOWN))
+    made = Tokenizer(models.WordLevel(numbers, unk_token=unknown or words[0]))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     made.post_processor = processors.TemplateProcessing(
         single=frame, special_tokens=[(token, numbers[token]) for token in special]

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from conjure_st.known import known
 from conjure_st.texts import Pair
 from conjure_st.textual.continuations import Continuations
-from conjure_st.textual.costs import sampling, scoring
+from conjure_st.textual.costs import sampling
 from conjure_st.textual.divergence import TextualDivergence, textual_divergences
 from conjure_st.textual.explanation_report import WRITERS, as_table
 from conjure_st.textual.pieces import pieces
@@ -197,17 +197,11 @@ def explain(
         scorer.evaluator.warn_of_nothing(texts)
         own = scorer.of_texts(texts, range(process.continuations), bar)
         if a == b:
-            crossed, spent = {(a, a): own[a].log_probabilities}, 0
+            # A text is at no distance from itself, and that costs nothing.
+            same = own[a].log_probabilities
+            [d] = textual_divergences([(own[a], own[a])], [(same, same)], process, [0])
         else:
-            crossed = scorer.crossed([(a, b), (b, a)], own, bar)
-            prompts = {text: scorer.generator.token_count(text) for text in texts}
-            spent = sum(
-                scoring(scorer.generator, prompts[under], own[along].lengths.tolist())
-                for along, under in ((a, b), (b, a))
-            )
-    [d] = textual_divergences(
-        [(own[a], own[b])], [(crossed[a, b], crossed[b, a])], process, [spent]
-    )
+            [d] = scorer.between([(a, b)], own, scorer.crossed([(a, b), (b, a)], own, bar))
     d = d if pair == (a, b) else d.swapped()
     score, error = (1 + d.similarity) / 2, d.similarity_error / 2
     if not normalised:

@@ -95,7 +95,8 @@ class LanguageModel:
                 return [int(start)]
         raise ValueError(
             "An empty text has no tokens, and this tokenizer has neither a bos nor an eos token "
-            'to stand for it. Leave empty texts out, or pass a prompt_template such as ". {}".'
+            "to stand for it. Leave empty texts out, or (for embeddings too, which compare every "
+            'text with an empty one) pass a prompt_template such as ". {}".'
         )
 
     def token_count(self, text: str) -> int:

@@ -165,6 +165,31 @@ class TextualScorer(PairScorer):
             (along, under): row[: len(own[along].tokens)] for (along, under), row in known.items()
         }
 
+    def between(
+        self, pairs: Sequence[Pair], own: dict[str, Continuations], crossed: dict[Pair, Tensor]
+    ) -> list[TextualDivergence]:
+        """The divergences of M ≥ 1 pairs of whose texts all is known.
+
+        Args:
+            pairs: of two texts each.
+            own: as of `of_texts`.
+            crossed: as of `crossed`, both ways of each pair.
+        """
+        lengths = {text: said.lengths.tolist() for text, said in own.items()}
+        prompts = {text: self.generator.token_count(text) for text in own}
+        return textual_divergences(
+            [(own[a], own[b]) for a, b in pairs],
+            [(crossed[a, b], crossed[b, a]) for a, b in pairs],
+            self.generator.process,
+            [
+                sum(
+                    scoring(self.generator, prompts[under], lengths[along])
+                    for along, under in _both_ways([pair])
+                )
+                for pair in pairs
+            ],
+        )
+
     # Pairs ----------------------------------------------------------------------------------
 
     def _cost(self, distinct: list[Pair], samples: range) -> Cost:
@@ -203,19 +228,7 @@ class TextualScorer(PairScorer):
                 self.evaluator.warn_of_nothing(texts)
                 own = self.of_texts(texts, samples, bar)
                 crossed = self.crossed(_both_ways(tile), own, bar)
-                lengths = {text: own[text].lengths.tolist() for text in texts}
-                prompts = {text: self.generator.token_count(text) for text in texts}
-                results = textual_divergences(
-                    [(own[a], own[b]) for a, b in tile],
-                    [(crossed[a, b], crossed[b, a]) for a, b in tile],
-                    self.generator.process,
-                    [
-                        scoring(self.generator, prompts[b], lengths[a])
-                        + scoring(self.generator, prompts[a], lengths[b])
-                        for a, b in tile
-                    ],
-                )
-                yield from zip(tile, results, strict=True)
+                yield from zip(tile, self.between(tile, own, crossed), strict=True)
 
     def _of_itself(self, samples: int) -> TextualDivergence:
         process = self.generator.process
