@@ -6,6 +6,7 @@ a model_index.json, a transformers model a config.json.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 from conjure_st.denoisers import Denoiser, load
 from conjure_st.denoisers.loading import EMBEDDED as DIFFUSION
 from conjure_st.denoisers.loading import PICKLES
-from conjure_st.generator import Process
+from conjure_st.generator import Process, process_of
 from conjure_st.process import GenerativeProcess
 from conjure_st.textual.language_model import LanguageModel
 from conjure_st.textual.loading import EMBEDDED as LANGUAGE
@@ -67,6 +68,10 @@ def is_language_model(model: Any, process: Process | None, loading: dict[str, An
     name, path = str(model), Path(model).expanduser()
     if name in DIFFUSION or name in LANGUAGE:
         return name in LANGUAGE
+    if (path / "modules.json").is_file() and (path / "config.json").is_file():
+        # A folder that `save_pretrained` of a sentence-transformers model wrote.
+        saved = json.loads((path / "config.json").read_text(encoding="utf-8")).get("process", {})
+        return isinstance(process_of(saved), TextualProcess)
     if path.is_dir():
         return (path / "config.json").is_file() and not (path / "model_index.json").is_file()
     is_file = path.suffix in (*PICKLES, ".safetensors") or path.exists()

@@ -6,7 +6,6 @@ where the other is named, as it would change nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
@@ -247,14 +246,8 @@ def _process(settings: dict[str, Any]) -> Process | None:
 
 def is_of_language(model: str, settings: dict[str, Any]) -> bool:
     """Whether a model is a language model, or a saved folder of one."""
-    from conjure_st.generator import process_of
     from conjure_st.loading import is_language_model
-    from conjure_st.text_module import saved_model_type
 
-    config = Path(model) / "config.json"
-    if saved_model_type(model) is not None and config.is_file():
-        saved = json.loads(config.read_text(encoding="utf-8")).get("process", {})
-        return isinstance(process_of(saved), TextualProcess)
     loading = {name: settings[name] for name in ("revision", "local_files_only")}
     return is_language_model(model, None, loading)
 

@@ -104,6 +104,15 @@ def test_a_large_model_does_not_share_memory_with_others(
     assert alive == [0, 0, 0]  # whatever was there had left before
 
 
+def test_a_language_model_is_refused_as_it_draws_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="picturebook-lm is a language model, and this page"):
+        Answers("picturebook-lm", cache="off").load(settings(model="picturebook-lm"))
+    ConjureCrossEncoder("picturebook-lm").save_pretrained(str(tmp_path))
+    answers = Answers(str(tmp_path), cache="off")
+    with pytest.raises(ValueError, match="is a language model, and this page shows pictures"):
+        answers.load(answers.settings())
+
+
 def test_a_saved_folder_answers_under_its_own_settings(tmp_path: Path) -> None:
     process = GenerativeProcess.preset("fast", seed=3)
     folder = tmp_path / "imagery"

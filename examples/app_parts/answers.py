@@ -23,6 +23,7 @@ from conjure_st.evoked import Evoked, evoke, evoking_cost
 from conjure_st.explain import Explanation
 from conjure_st.fields import cost as explanation_cost
 from conjure_st.landscape import Landscape, LandscapeMeasure, landscape, landscape_cost
+from conjure_st.loading import is_language_model
 from conjure_st.text_module import saved_model_type
 from conjure_st.words import WordAttribution
 from conjure_st.words import cost as words_cost
@@ -198,6 +199,11 @@ class Answers:
         if (name, process) not in self._models:
             if name not in EMBEDDED or len(self._models) >= KEPT:
                 self._models.clear()  # before, as there may be no memory for two
+            if is_language_model(name, process, self._options):
+                raise ValueError(
+                    f"{name} is a language model, and this page shows pictures. conjure-st explain "
+                    "and conjure-st matrix on the command line take it."
+                )
             self._models[name, process] = ConjureCrossEncoder(
                 name, process=process, cache=self._cache, **self._options
             )
