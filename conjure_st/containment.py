@@ -65,7 +65,8 @@ def containment(divergence: Divergence) -> Containment:
     """The direction of one pair.
 
     With F_s and B_s of sample s alone, t = (B - F) / (B + F) has the influence
-    ((B_s - F_s) - t (B_s + F_s)) / (B + F), of mean zero; its standard error is that of t.
+    ((B_s - F_s) - t (B_s + F_s)) / (B + F), of mean zero; its standard error is that of t. (An
+    estimate of a language model's KL may be negative; t then is divided by |B| + |F|.)
 
     Swapping the two texts changes the sign of t and no other bit of it.
 
@@ -84,7 +85,9 @@ def containment(divergence: Divergence) -> Containment:
     0.08
     """
     forward, backward = divergence.forward, divergence.backward
-    total = backward + forward
+    # Of a language model they are estimates of either sign.
+    signs = (math.copysign(1.0, forward), math.copysign(1.0, backward))
+    total = abs(backward) + abs(forward)
     of_one, of_two = divergence.per_sample
     samples = len(of_one)
     score = (backward - forward) / total if total else 0.0
@@ -92,7 +95,8 @@ def containment(divergence: Divergence) -> Containment:
         return Containment(score, math.nan, math.nan, divergence)
     if not total:
         return Containment(score, 0.0, 1.0, divergence)
-    influence = ((of_two - of_one) - score * (of_two + of_one)) / total
+    size = signs[1] * of_two + signs[0] * of_one
+    influence = ((of_two - of_one) - score * size) / total
     error = float(influence.std(ddof=1)) / math.sqrt(samples)
     if error == 0:
         p = 1.0 if score == 0 else 0.0

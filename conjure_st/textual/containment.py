@@ -8,8 +8,10 @@ nearer to v than to u:
 
 Under the L1 distance the first term sums what is likelier after text 1 and the second what is
 likelier after text 2. (So it is in the paper's code, where the implied text is the one nearer to
-the meet.) That is not the direction of the two KL divergences (`conjure_st.containment`), which
-weighs each text's own continuations alone, and the two may well disagree.
+the meet.) That numerator is the difference of both KL divergences per token: text 1 implies text 2
+where KL(1‖2) is the *larger*, while `conjure_st.containment` takes the text of the smaller one for
+the more specific. The two are opposite but for how early ends weigh tokens; docs/containment.md
+measures both.
 """
 
 from __future__ import annotations

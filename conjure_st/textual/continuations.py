@@ -231,15 +231,20 @@ class TokenEvaluator(Batches):
         longest = int(there.sum(1).max())
         said = tokens[:, :longest].clamp(min=0)  # any token will do where nobody looks
         read = prefix(self.model, prompts)
-        logits = read.whole(said[:, :-1], int(there[:, 1:].sum()))
-        each = self._tempered(logits).log_softmax(-1).gather(2, said[..., None])[..., 0]
+        each: list[Tensor] = []
+        for logits in read.whole(said[:, :-1], int(there[:, 1:].sum())):
+            start = sum(part.shape[1] for part in each)
+            asked = said[:, start : start + logits.shape[1], None]
+            tempered = self._tempered(logits)
+            each.append(tempered.gather(2, asked)[..., 0] - tempered.logsumexp(-1))
         found = torch.zeros(tokens.shape, device=self.device)
-        found[:, :longest] = torch.where(there[:, :longest], each, 0.0)
+        found[:, :longest] = torch.where(there[:, :longest], torch.cat(each, 1), 0.0)
         self._count(read.nfe, bar)
         return found
 
     def _tempered(self, logits: Tensor) -> Tensor:
-        return logits.float() / self.model.process.temperature
+        temperature = self.model.process.temperature
+        return logits.float() if temperature == 1 else logits.float() / temperature
 
     def _count(self, nfe: int, bar: tqdm[None] | None) -> None:
         self.nfe += nfe

@@ -41,8 +41,12 @@ class Prefix(Protocol):
             real: how many of them are no such ends.
         """
 
-    def whole(self, tokens: Tensor, real: int) -> Tensor:
-        """`first` and `follow` at once, [R, 1 + L, V], for who knows all tokens beforehand."""
+    def whole(self, tokens: Tensor, real: int) -> list[Tensor]:
+        """`first` and `follow` at once, for who knows all tokens beforehand.
+
+        Returns:
+            Logits [R, L_j, V] whose L_j sum to 1 + L: not put together, for they are large.
+        """
 
     def only(self, rows: Tensor) -> None:
         """Go on with some of the rows alone: their numbers, int64 on the device."""
@@ -84,9 +88,9 @@ class _Kept:
         self.nfe += real
         return self._model.logits(tokens, self._mask, self._cache)
 
-    def whole(self, tokens: Tensor, real: int) -> Tensor:
+    def whole(self, tokens: Tensor, real: int) -> list[Tensor]:
         first = self._first[:, None]
-        return torch.cat([first, self.follow(tokens, real)], 1) if tokens.numel() else first
+        return [first, self.follow(tokens, real)] if tokens.numel() else [first]
 
     def only(self, rows: Tensor) -> None:
         self._cache.batch_select_indices(rows)
@@ -109,9 +113,9 @@ class _ReadAgain:
         self._said = torch.cat([self._said, tokens], 1)
         return self._model.logits(self._said, keep=tokens.shape[1])
 
-    def whole(self, tokens: Tensor, real: int) -> Tensor:
+    def whole(self, tokens: Tensor, real: int) -> list[Tensor]:
         self.nfe += self._said.numel() + real
-        return self._model.logits(torch.cat([self._said, tokens], 1), keep=1 + tokens.shape[1])
+        return [self._model.logits(torch.cat([self._said, tokens], 1), keep=1 + tokens.shape[1])]
 
     def only(self, rows: Tensor) -> None:
         self._said = self._said[rows]

@@ -7,6 +7,7 @@ of many pairs fill equal batches, and every prompt of a batch is read once.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -205,16 +206,17 @@ class TextualScorer(PairScorer):
             lengths[text] = [int(n) for n in ended] + [m] * new
             own += sampling(self.generator, prompts[text], new)
         cross = 0
-        crossings = _both_ways(distinct)
-        for start in range(0, len(crossings), PAIRS_AT_ONCE):
-            some = crossings[start : start + PAIRS_AT_ONCE]
-            rows = self.cache.get_rows(
-                [continuations_digest(self.generator, *crossing) for crossing in some]
+        for start in range(0, len(distinct), PAIRS_AT_ONCE):
+            crossings = _both_ways(distinct[start : start + PAIRS_AT_ONCE])
+            digests = [continuations_digest(self.generator, *crossing) for crossing in crossings]
+            rows = self.cache.get_rows(digests)
+            lacking = defaultdict[str, list[int]](list)
+            for (along, under), digest in zip(crossings, digests, strict=True):
+                known = rows[digest].shape[1] if digest in rows else 0
+                lacking[under] += lengths[along][known:]
+            cross += sum(
+                scoring(self.generator, prompts[under], left) for under, left in lacking.items()
             )
-            for along, under in some:
-                row = rows.get(continuations_digest(self.generator, along, under))
-                left = lengths[along][0 if row is None else row.shape[1] :]
-                cross += scoring(self.generator, prompts[under], left)
         return Cost(len(texts), len(distinct), own, cross)
 
     def _divergences(
