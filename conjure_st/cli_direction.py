@@ -74,8 +74,9 @@ def direction(
     not whether the model is right; see docs/containment.md for when it is.
 
     With a language model it prints, first, whether text 1 implies text 2 (Liu et al., 2024): t is
-    above 0 where what is said after either text is, on the whole, likelier after the first. That
-    names the more specific text; the direction of the KL divergences, below, may well disagree.
+    above 0 where what is said after either text is, on the whole, likelier after the first, which
+    is read as the more specific. The direction of the KL divergences, below, is nearly its
+    opposite: docs/containment.md measures how often either is right.
 
     With --pairs prints t of every pair, and the accuracy: how often the first text of a line was
     found to be the more specific, with a 95 % bootstrap interval over general texts.

@@ -131,6 +131,13 @@ class TextModule(InputModule):
     def max_seq_length(self, value: int | None) -> None:
         if value is not None and value < 1:
             raise ValueError(f"max_seq_length={value}: at least one token must be read.")
+        if isinstance(self.generator, LanguageModel) and value is not None:
+            around = self.generator.around
+            if value <= around:
+                raise ValueError(
+                    f"max_seq_length={value} leaves no room for a text: the prompt template has "
+                    f"{around} tokens by itself. Pass {around + 1} at least."
+                )
         limit = self.token_limit
         longer = limit is not None and value is not None and value >= limit
         endless = limit is None and not isinstance(self.generator, LanguageModel)

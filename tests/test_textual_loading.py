@@ -189,6 +189,33 @@ def test_max_length_cuts_without_a_word(folder):
         assert model.predict(("a red cat sleeps", "a dog")) == model.predict(("a red cat", "a dog"))
 
 
+def test_a_limit_without_room_for_a_text_is_refused(folder):
+    process = FEW.replace(prompt_template="the cat sees {} and sleeps")
+    with pytest.raises(ValueError, match=r"max_seq_length=5 leaves no room.*has 5 tokens"):
+        ConjureCrossEncoder(folder, process=process, max_length=5)
+    model = ConjureCrossEncoder(folder, process=process, max_length=6)
+    with pytest.warns(UserWarning, match="empty text is scored as its prompt"):
+        score = model.predict(("", "a dog"))
+    assert 0 < score < 1
+
+
+def test_what_overflows_is_no_model_that_looks_ahead():
+    made = BUILDERS["gpt2"]()
+    with torch.no_grad():
+        made.model.lm_head.weight.fill_(torch.nan)
+    model = ConjureCrossEncoder((made.model, made.tokenizer), process=FEW)
+    with pytest.raises(ValueError, match=r"output for the text .*bfloat16"):
+        model.predict(("a cat", "a dog"))
+
+
+def test_ends_are_of_the_identity():
+    made = BUILDERS["gpt2"]()
+    names = {load_language_model((made.model, made.tokenizer)).identity}
+    made.model.generation_config.eos_token_id = [1, 5]
+    names.add(load_language_model((made.model, made.tokenizer)).identity)
+    assert len(names) == 2
+
+
 def test_a_context_without_room_is_refused(folder):
     with pytest.raises(ValueError, match=r"context has 64 tokens.*tokens=64"):
         load_language_model(folder, TextualProcess(tokens=64))

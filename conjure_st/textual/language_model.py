@@ -43,7 +43,7 @@ class LanguageModel:
         self.identity = identity
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
-        ends = model.generation_config.eos_token_id if model.generation_config else None
+        ends = getattr(model.generation_config, "eos_token_id", None)
         given = [*ends] if isinstance(ends, (list, tuple)) else [ends]
         self.eos_ids: frozenset[int] = frozenset(
             int(i) for i in (*given, tokenizer.eos_token_id) if i is not None
@@ -63,10 +63,10 @@ class LanguageModel:
             (int(n) for n in known if isinstance(n, int) and n > 0), None
         )
         self.vocabulary = int(text_config.vocab_size)
-        if self.token_limit is not None and self.token_limit < self._around + 1:
+        if self.token_limit is not None and self.token_limit < self.around + 1:
             raise ValueError(
                 f"This model's context has {self.context} tokens, which leave no room for a text "
-                f"beside the {self._around} of the prompt template and tokens={process.tokens} of "
+                f"beside the {self.around} of the prompt template and tokens={process.tokens} of "
                 "a continuation. Pass a shorter template or fewer tokens."
             )
 
@@ -109,7 +109,7 @@ class LanguageModel:
         return None if self.context is None else self.context - self.process.tokens
 
     @property
-    def _around(self) -> int:
+    def around(self) -> int:
         """Tokens of the template without a text."""
         whole = self.process.apply_template("")
         return len(self.tokenizer(whole, verbose=False).input_ids)
@@ -122,6 +122,8 @@ class LanguageModel:
             limit: of tokens, the template's included.
         """
         words = text.split()
+        if not words:
+            return ""
         kept = self._fitting(lambda n: " ".join(words[:n]), len(words), limit)
         return kept or self._fitting(lambda n: words[0][:n], len(words[0]), limit)
 
@@ -153,6 +155,8 @@ class LanguageModel:
             return True
         tokens = torch.tensor([[0, 1], [0, 2]], device=self.device)
         first, second = self.logits(tokens)[:, 0].float()
+        if not (first.isfinite().all() and second.isfinite().all()):
+            return True  # that is another matter, and scoring names the text where it happens
         rounding = max(1e-4, 4 * torch.finfo(self.dtype).eps)
         return bool((first - second).abs().max() <= rounding * first.abs().max())
 

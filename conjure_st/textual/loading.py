@@ -191,5 +191,7 @@ def _identity(model: PreTrainedModel, tokenizer: Any) -> str:
     digest.update(config_text(model.config).encode())
     backend = getattr(tokenizer, "backend_tokenizer", None)
     rules = backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items())
-    digest.update(json.dumps([rules, tokenizer.eos_token, tokenizer.bos_token]).encode())
+    ends = getattr(model.generation_config, "eos_token_id", None)
+    special = [tokenizer.eos_token, tokenizer.bos_token, ends]
+    digest.update(json.dumps([rules, *special]).encode())
     return f"sha256-{digest.hexdigest()}"
