@@ -31,7 +31,7 @@ class TrajectoryKey(NamedTuple):
     """Everything that a trajectory is a function of.
 
     Attributes:
-        model: the denoiser's identity.
+        model: the generative model's identity.
         process: the process's trajectory fingerprint.
         precision: of the network's arithmetic, such as "torch.float32".
         text: as the user gave it; the prompt template is part of the process.
@@ -61,7 +61,7 @@ class CrossedKey(NamedTuple):
 
     Attributes:
         along: of the trajectory.
-        under: the text that the denoiser was asked about there.
+        under: the text that the model was asked about there.
     """
 
     along: TrajectoryKey
@@ -208,7 +208,7 @@ class TrajectoryCache:
 
         Args:
             rows: small float32 tensors on the CPU, by digest.
-            model: identity of the denoiser that they come from.
+            model: identity of the generative model that they come from.
         """
         self._hold_rows(rows)
         if self.store is not None:

@@ -105,7 +105,7 @@ class ConjureCrossEncoder(Measures):
             if kind != self.model_type:
                 raise ValueError(
                     f"{model_name_or_path} is a saved {kind}, not a CrossEncoder. Open it with "
-                    "that class, or compare pairs anew by its diffusion model."
+                    "that class, or make a model anew from the one that it was made from."
                 )
             asked = {"process": process, "variant": variant, "revision": revision}
             given = [name for name, value in asked.items() if value is not None]
@@ -113,7 +113,7 @@ class ConjureCrossEncoder(Measures):
                 raise ValueError(
                     f"{model_name_or_path} is a saved ConjureCrossEncoder and has its own "
                     f"{' and '.join(given) or 'similarity'}. Leave that out, or make a model anew "
-                    "from the diffusion model."
+                    "from the one that this was made from."
                 )
             super().__init__(
                 str(model_name_or_path),
@@ -240,7 +240,7 @@ class ConjureCrossEncoder(Measures):
             query: the text to compare with.
             documents: N texts.
             top_k: how many are wanted.
-            show_progress_bar: count denoiser evaluations.
+            show_progress_bar: count evaluations.
 
         Returns:
             A few more than top_k numbers below N, ascending.

@@ -138,7 +138,7 @@ class ConjureSentenceTransformer(SentenceTransformer):
             if kind != self.model_type:
                 raise ValueError(
                     f"{model_name_or_path} is a saved {kind}, not a SentenceTransformer. Open it "
-                    "with that class, or make embeddings anew from its diffusion model."
+                    "with that class, or make a model anew from the one that it was made from."
                 )
             asked = {
                 "process": process,
@@ -152,7 +152,7 @@ class ConjureSentenceTransformer(SentenceTransformer):
                 raise ValueError(
                     f"{model_name_or_path} is a saved ConjureSentenceTransformer and has its own "
                     f"{' and '.join(given)}. Leave that out, or make a model anew from the "
-                    "diffusion model."
+                    "one that this was made from."
                 )
             super().__init__(
                 str(model_name_or_path),

@@ -59,7 +59,7 @@ def test_long_strange_and_empty_texts_are_drawn(tmp_path: Path) -> None:
     from conjure_st.denoisers.gaussian import GaussianDenoiser
 
     long = "a man with a hat " * 60
-    strange = "$x_1^$ \\frac <b>&\"' {}%\n\x1b[2J \ud800 é"
+    strange = "$x_1^$ \\frac <b>&\"' {}%\n\x1b[2J é"
     base = gaussian(PROCESS)
     means = {long: base._means["a cat"], strange: base._means["a kitten"]}
     variances = {long: base._variances["a cat"], strange: base._variances["a kitten"]}

@@ -112,7 +112,7 @@ def test_embeddings_are_log_likelihood_ratios_of_one_support_set(kind):
     found = embed.encode(texts)
     assert found.shape == (3, 9) and embed.get_embedding_dimension() == 9
     plain = embed.module.generator
-    support = embed.embedder._support
+    support = embed.embedder._made().said
     rows = []
     for text in texts:
         row = []
@@ -138,8 +138,8 @@ def test_embeddings_of_anchors_take_turns_and_cost_nothing_again(tmp_path):
     rows = embed.encode(DOCUMENTS)
     assert 0.5 * cost < embed.embedder.nfe <= cost  # some continuations end early
     own = model().scorer.of_texts(anchors, range(6))
-    assert (embed.embedder._support.tokens[::2] == own["a cat"].tokens).all()
-    assert (embed.embedder._support.tokens[1::2] == own["the sea"].tokens).all()
+    assert (embed.embedder._made().said.tokens[::2] == own["a cat"].tokens).all()
+    assert (embed.embedder._made().said.tokens[1::2] == own["the sea"].tokens).all()
     again = embedding_model(anchors=anchors, cache=tmp_path)
     assert again.cost(DOCUMENTS) == 0
     assert (again.encode(DOCUMENTS[::-1])[::-1] == rows).all() and again.embedder.nfe == 0
@@ -162,6 +162,29 @@ def test_the_dimension_is_chosen_for_the_kind_of_model():
         embedding_model(dimension=0)
     with pytest.raises(ValueError, match="anchors='a cat'"):
         embedding_model(anchors="a cat")
+
+
+def test_another_precision_has_a_support_set_of_its_own(tmp_path):
+    before = embedding_model(kind="llama", dimension=16, cache=tmp_path)
+    before.encode(DOCUMENTS[:1])
+    before.to(torch.bfloat16)
+    fresh = embedding_model(kind="llama", dimension=16)
+    fresh.to(torch.bfloat16)
+    assert before.encode(DOCUMENTS) == pytest.approx(fresh.encode(DOCUMENTS), abs=1e-6)
+
+
+def test_a_precision_is_the_same_whichever_way_a_model_came_to_it(tmp_path):
+    made = BUILDERS["llama"]()
+    folder = made.save(tmp_path / "llama")
+    loaded = ConjureCrossEncoder(folder, process=PROCESS, dtype="bfloat16").predict(PAIRS)
+    turned = ConjureCrossEncoder(folder, process=PROCESS)
+    turned.predict(PAIRS)
+    turned.to(torch.bfloat16)
+    ready = ConjureCrossEncoder((made.model, made.tokenizer), process=PROCESS, dtype="bfloat16")
+    assert (turned.predict(PAIRS) == loaded).all()
+    assert (ready.predict(PAIRS) == loaded).all()
+    ready.save_pretrained(str(tmp_path / "saved"))
+    assert (ConjureCrossEncoder(tmp_path / "saved").predict(PAIRS) == loaded).all()
 
 
 def test_a_saved_embedding_model_has_its_own_settings(tmp_path):

@@ -11,9 +11,9 @@ the mean squared difference of log-probabilities, and D texts of support cost DÂ
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -33,14 +33,33 @@ SUPPORT = 256
 TEXTS_AT_ONCE = 32
 
 
-class Support(NamedTuple):
-    """What every text is asked about.
+class Anchors(NamedTuple):
+    """Whose continuations every text is asked about.
 
     Attributes:
         texts: the anchors; None is no text.
     """
 
     texts: list[str] | None
+
+
+class Support(NamedTuple):
+    """What every text is asked about.
+
+    Attributes:
+        key: of the model and its process as they were when it was sampled.
+        said: the D continuations.
+        silent: [1, D] float64, l_âˆ… of them, once it was asked for.
+    """
+
+    key: TrajectoryKey
+    said: Continuations
+    silent: Tensor | None = None
+
+    @property
+    def tokens_digest(self) -> str:
+        """Names the continuations themselves: in half precision they may differ elsewhere."""
+        return hashlib.sha256(self.said.tokens.numpy().tobytes()).hexdigest()
 
 
 class TextualEmbedder:
@@ -81,9 +100,10 @@ class TextualEmbedder:
         if dimension is not None and dimension < 1:
             raise ValueError(f"dimension={dimension}: an embedding has one number at least.")
         self.evaluator = TokenEvaluator(model, batch_size)
-        self.anchors = Support(texts)
+        self.anchors = Anchors(texts)
         self.projected_dimension = dimension
         self.cache = TrajectoryCache() if cache is None else cache
+        self._support: Support | None = None
 
     @property
     def generator(self) -> LanguageModel:
@@ -113,13 +133,13 @@ class TextualEmbedder:
         if not missing:
             return 0
         model, m = self.generator, self.generator.process.tokens
-        of_texts = sum(
-            scoring(model, model.token_count(text), [m] * self.dimension)
-            for text in ([*missing] if "_support" in self.__dict__ else ["", *missing])
-        )
-        if "_support" in self.__dict__:
+        made = self._made_before()
+        lengths = [m] * self.dimension if made is None else made.said.lengths.tolist()
+        asked = missing if made is not None and made.silent is not None else ["", *missing]
+        of_texts = sum(scoring(model, model.token_count(text), lengths) for text in asked)
+        if made is not None:
             return of_texts
-        known = self.cache.get_rows([continuations_digest(model, t) for t in self._leading])
+        known = self.cache.get_rows([continuations_digest(model, text) for text in self._leading])
         sampled = 0
         for text in self._leading:
             row = known.get(continuations_digest(model, text))
@@ -141,23 +161,27 @@ class TextualEmbedder:
         for start in range(0, len(missing), TEXTS_AT_ONCE):
             new = self._phi(missing[start : start + TEXTS_AT_ONCE])
             rows.update(new)
-            kept = {self._digest(text): row for text, row in new.items()}
+            kept = {self._digest(text, self._made()): row for text, row in new.items()}
             self.cache.put_rows(kept, self.generator.identity)
         return torch.stack([rows[text] for text in texts])
 
     def _phi(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        likely = self._likely(texts)
-        directions = (likely - self._at_the_beginning) / math.sqrt(self.dimension)
+        made = self._made()
+        if made.silent is None:
+            made = self._support = made._replace(silent=self._likely([""], made.said))
+        assert made.silent is not None
+        directions = (self._likely(texts, made.said) - made.silent) / math.sqrt(self.dimension)
         for i in (~directions.isfinite().all(1)).nonzero()[:1]:
             raise NotFiniteError(texts[int(i)])
         return {text: row.clone() for text, row in zip(texts, directions.float(), strict=True)}
 
-    def _likely(self, texts: Sequence[str]) -> Tensor:
+    def _likely(self, texts: Sequence[str], said: Continuations) -> Tensor:
         """l of the support's continuations after N texts, [N, D] float64."""
-        support = self._support
-        rows = [text for text in texts for _ in support.tokens]
-        found = self.evaluator.score(rows, support.tokens.repeat(len(texts), 1))
-        return found.unflatten(0, (len(texts), -1)).double().sum(2) / support.lengths
+        rows = [text for text in texts for _ in said.tokens]
+        found = self.evaluator.score(rows, said.tokens.repeat(len(texts), 1))
+        return found.unflatten(0, (len(texts), -1)).double().sum(2) / said.lengths
+
+    # The support --------------------------------------------------------------------------------
 
     @property
     def _leading(self) -> list[str]:
@@ -168,8 +192,25 @@ class TextualEmbedder:
         """Continuations of each text that leads."""
         return math.ceil(self.dimension / len(self._leading))
 
-    @cached_property
-    def _support(self) -> Continuations:
+    def _made_before(self) -> Support | None:
+        """The support set, if it can be had without asking the model."""
+        key = TrajectoryKey.of(self.generator, "", 0)
+        if self._support is None or self._support.key != key:
+            digests = [continuations_digest(self.generator, text) for text in self._leading]
+            held = self.cache.get_rows(digests)
+            whole = all(d in held and held[d].shape[1] >= self._each for d in digests)
+            self._support = Support(key, self._sampled()) if whole else None
+        return self._support
+
+    def _made(self) -> Support:
+        """The support set, sampled if need be."""
+        made = self._made_before()
+        if made is None:
+            made = Support(TrajectoryKey.of(self.generator, "", 0), self._sampled())
+            self._support = made
+        return made
+
+    def _sampled(self) -> Continuations:
         scorer = TextualScorer(self.generator, cache=self.cache)
         scorer.evaluator = self.evaluator
         said = scorer.of_texts(self._leading, range(self._each))
@@ -180,15 +221,17 @@ class TextualEmbedder:
         )
         return Continuations(*(part.flatten(0, 1)[: self.dimension] for part in both))
 
-    @cached_property
-    def _at_the_beginning(self) -> Tensor:
-        return self._likely([""])
+    # What is kept -------------------------------------------------------------------------------
 
     def _held(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        digests = {text: self._digest(text) for text in texts}
+        """The embeddings that the cache has: of this support set, whose tokens are in the key."""
+        made = self._made_before()
+        if made is None:
+            return {}
+        digests = {text: self._digest(text, made) for text in texts}
         found = self.cache.get_rows(list(digests.values()))
         return {text: found[digest] for text, digest in digests.items() if digest in found}
 
-    def _digest(self, text: str) -> str:
+    def _digest(self, text: str, made: Support) -> str:
         key = TrajectoryKey.of(self.generator, text, 0)
-        return key.digest("anchored continuations", self.anchors.texts, self.dimension)
+        return key.digest("anchored continuations", made.tokens_digest)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -41,6 +42,7 @@ class LanguageModel:
         self.tokenizer = tokenizer
         self.process = process
         self.identity = identity
+        self._constants = constants(model)
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
         ends = getattr(model.generation_config, "eos_token_id", None)
@@ -115,36 +117,44 @@ class LanguageModel:
         return len(self.tokenizer(whole, verbose=False).input_ids)
 
     def cut(self, text: str, limit: int) -> str:
-        """The longest beginning of a text whose prompt has no more tokens: in whole words, if any.
+        """The longest beginning of a text whose prompt has no more tokens than that.
+
+        It ends with a word, unless words are so long (or written without spaces between them) that
+        less than half of the room would be used: then within one.
 
         Args:
             text: of any length.
             limit: of tokens, the template's included.
         """
-        words = text.split()
-        if not words:
-            return ""
-        kept = self._fitting(lambda n: " ".join(words[:n]), len(words), limit)
-        return kept or self._fitting(lambda n: words[0][:n], len(words[0]), limit)
+        ends = [0, *(word.end() for word in re.finditer(r"\S+", text))]
+        kept = text[: ends[self._last(ends, text, limit)]]
+        if kept and 2 * (self.token_count(kept) - self.around) >= limit - self.around:
+            return kept
+        return text[: self._last(range(len(text) + 1), text, limit)]
 
-    def _fitting(self, beginning: Callable[[int], str], most: int, limit: int) -> str:
-        """The longest beginning that fits; beginnings grow with their number, up to `most`."""
-        low, high = 0, most
+    def _last(self, ends: Sequence[int], text: str, limit: int) -> int:
+        """The number of the last of some ends up to which the text fits; the first fits."""
+        low, high = 0, len(ends) - 1
         while low < high:
             middle = (low + high + 1) // 2
-            if self.token_count(beginning(middle)) <= limit:
+            if self.token_count(text[: ends[middle]]) <= limit:
                 low = middle
             else:
                 high = middle - 1
-        return beginning(low)
+        return low
 
     # Where it is ----------------------------------------------------------------------------
 
     def follow(self) -> None:
-        """Take note of where `.to()` has moved the network, and of its precision."""
+        """Take note of where `.to()` has moved the network, and of its precision.
+
+        Constants that are no weights, such as rotary frequencies, stay in the precision in which
+        loading leaves them, so that a model is the same whichever way it came to its precision.
+        """
         self.device = self.model.device
         if self.model.dtype != self.dtype:
             self.dtype = self.model.dtype
+            put_back(self.model, self._constants)
             self.process = self.process.replace(dtype=str(self.dtype).removeprefix("torch."))
 
     # Passes ---------------------------------------------------------------------------------
@@ -202,3 +212,20 @@ class LanguageModel:
             options["logits_to_keep"] = keep
         logits: torch.Tensor = self.model(tokens, **options).logits
         return logits if keep is None else logits[:, -keep:]
+
+
+def constants(model: Any) -> dict[str, torch.Tensor]:
+    """A network's numbers that are no weights and are not saved with them, by name."""
+    saved = model.state_dict().keys()
+    return {
+        name: buffer.detach().clone()
+        for name, buffer in model.named_buffers()
+        if buffer.is_floating_point() and name not in saved
+    }
+
+
+def put_back(model: Any, values: dict[str, torch.Tensor]) -> None:
+    """What `constants` found, wherever the network is now."""
+    for name, value in values.items():
+        owner, _, buffer = name.rpartition(".")
+        setattr(model.get_submodule(owner), buffer, value.to(model.device))

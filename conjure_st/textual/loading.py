@@ -28,7 +28,7 @@ from transformers.models.auto.modeling_auto import (
 
 from conjure_st.denoisers.identity import config_text, folder_identity, weights_digest
 from conjure_st.placement import check_device, precision_of
-from conjure_st.textual.language_model import LanguageModel
+from conjure_st.textual.language_model import LanguageModel, constants, put_back
 from conjure_st.textual.process import TextualProcess
 
 CAUSAL = "Pass a causal language model, which continues a text, such as gpt2."
@@ -85,10 +85,13 @@ def load_language_model(
                 "A ready language model is a pair of a transformers model and its tokenizer, not "
                 f"of {type(ready).__name__} and {type(tokenizer).__name__}."
             )
-        check_causal(ready.config, type(ready).__name__)
+        called = type(ready).__name__
+        check_causal(ready.config, called)
         if device is not None or precision is not None:
             place: Any = {"device": device, "dtype": precision and getattr(torch, precision)}
+            kept = constants(ready)
             ready.to(**{name: value for name, value in place.items() if value is not None})
+            put_back(ready, kept)
         identity = _identity(ready, tokenizer)
     elif isinstance(model, (str, Path)):
         path = EMBEDDED.get(str(model), Path(model).expanduser())
@@ -97,7 +100,7 @@ def load_language_model(
                 f"There is no folder {str(model)!r} of a transformers model. Pass such a folder, "
                 "or a model id of the hub."
             )
-        source = str(path) if path.is_dir() else str(model)
+        source = called = str(path) if path.is_dir() else str(model)
         hub: dict[str, Any] = {
             "revision": revision,
             "token": token,
@@ -140,13 +143,13 @@ def load_language_model(
     made = LanguageModel(ready, tokenizer, process.replace(dtype=own), identity)
     if not tokenizer("a cat").input_ids:
         raise ValueError(
-            f"This {type(ready).__name__} has no tokenizer, or one that knows no words: of a text "
+            f"{called} has no tokenizer, or one that knows no words: of a text "
             "nothing is left. Put the tokenizer's files beside the model's."
         )
     if not made.looks_back_only():
         raise ValueError(
-            f"{type(ready).__name__} looks ahead: what it says after a word depends on the words "
-            f"that follow, so it cannot continue a text. {CAUSAL}"
+            f"{called} ({type(ready).__name__}) looks ahead: what it says after a word depends on "
+            f"the words that follow, so it cannot continue a text. {CAUSAL}"
         )
     return made
 
