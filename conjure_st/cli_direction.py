@@ -310,8 +310,6 @@ def _draw(out: Path, pairs: list[Pair], found: list[_Found], several: bool) -> N
 
     by_kl = [one.containment for one in found]
     axis = plots.directions(by_kl, pairs) if several else plots.direction(by_kl[0], pairs[0])
-    if found[0].implication is not None and not several:
-        axis.set_xlabel("token of a continuation")
     whole = axis.get_figure(root=True)
     assert whole is not None  # it was made for this axis
     write_whole(out, rendered(whole, out.suffix[1:].lower()))

@@ -33,9 +33,10 @@ class ConjureSentenceTransformer(SentenceTransformer):
     """Embeddings of texts by what they make a generative model imagine, or say.
 
     Every text is looked at along the same few anchor trajectories, so that N texts cost N·S·T
-    denoiser evaluations and any number of pairs costs none. The cosine of two embeddings is the
-    normalised similarity c under the anchors, and their squared distance the divergence. A language
-    model is asked about the same continuations of every text, D·m tokens each.
+    evaluations and any number of pairs costs none. The cosine of two embeddings is the normalised
+    similarity c under the anchors, and their squared distance the divergence. A language model is
+    asked about the same D continuations after every text, D·m tokens a text: the squared distance
+    is the mean squared difference of their log-probabilities.
 
     Args:
         model_name_or_path: as of `ConjureCrossEncoder`: a diffusion model, a language model, or a

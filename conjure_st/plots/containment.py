@@ -9,6 +9,7 @@ import numpy as np
 
 from conjure_st.containment import Containment
 from conjure_st.plots.style import FIRST, SECOND, axis_or_new, styled
+from conjure_st.textual.divergence import TextualDivergence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +61,10 @@ def direction(found: Containment, texts: tuple[str, str], *, axis: Axes | None =
         axis.set_xticks(steps[:: 1 + len(steps) // TICKS])
         axis.set_xlim(-1, len(steps))
         axis.margins(y=0.25)  # the legend finds room above the bars
-        axis.set_xlabel("step compared (0 is the noisiest)")
+        textual = isinstance(d, TextualDivergence)
+        axis.set_xlabel(
+            "token of a continuation" if textual else "step compared (0 is the noisiest)"
+        )
         nats = d.weighting == "girsanov"
         axis.set_ylabel("nats" if nats else f"part of the KL ({d.weighting} weighting)")
         axis.legend(loc="best")
