@@ -16,6 +16,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     HTTPError,
     LocalEntryNotFoundError,
 )
+from transformers import PreTrainedModel
 
 from conjure_st.denoisers import Denoiser, load
 from conjure_st.denoisers.loading import EMBEDDED as DIFFUSION
@@ -43,6 +44,11 @@ def load_generator(
         ValueError, TypeError, OSError: as these; and a ValueError where a process is given to a
             model of the other kind.
     """
+    if isinstance(model, PreTrainedModel):
+        raise TypeError(
+            f"A {type(model).__name__} reads tokens, and needs its tokenizer. Pass both: (model, "
+            "tokenizer)."
+        )
     textual = is_language_model(model, process, loading)
     if textual:
         if isinstance(process, GenerativeProcess):
@@ -53,8 +59,9 @@ def load_generator(
         return load_language_model(model, process, **loading)
     if isinstance(process, TextualProcess):
         raise ValueError(
-            f"{model!r} is a diffusion model, and a TextualProcess is of language models. Pass a "
-            "GenerativeProcess."
+            f"{model!r} is no language model, and a TextualProcess is of language models. Pass "
+            '"picturebook-lm", a model id of the hub or a folder of transformers; or, of a '
+            "diffusion model, a GenerativeProcess."
         )
     return load(model, process, **loading)
 
@@ -72,8 +79,10 @@ def is_language_model(model: Any, process: Process | None, loading: dict[str, An
         # A folder that `save_pretrained` of a sentence-transformers model wrote.
         saved = json.loads((path / "config.json").read_text(encoding="utf-8")).get("process", {})
         return isinstance(process_of(saved), TextualProcess)
-    if path.is_dir():
-        return (path / "config.json").is_file() and not (path / "model_index.json").is_file()
+    if path.is_dir() and (path / "config.json").is_file():
+        # A part of a pipeline has a config.json as well, of diffusers.
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        return "_class_name" not in config and not (path / "model_index.json").is_file()
     is_file = path.suffix in (*PICKLES, ".safetensors") or path.exists()
     if is_file or name.count("/") > 1 or name.startswith((".", "/", "~")):
         return False

@@ -19,11 +19,15 @@ from conjure_st.engines import scorer_of
 from conjure_st.generator import Process
 from conjure_st.text_module import TextModule
 from conjure_st.texts import Pair, check_pairs
+from conjure_st.textual.divergence import TextualDivergence
 
 Similarity = Literal["normalised", "jeffreys"]
 
 LARGEST_LOGIT = 20.0
 """sigmoid(20) is 1 in float32, and nothing is infinite."""
+
+SMALLEST_SCORE = 80.0
+"""sigmoid(-80) is nearly the smallest number of float32."""
 
 
 class ConjureModule(TextModule):
@@ -100,6 +104,9 @@ class ConjureModule(TextModule):
         else:
             c = torch.tensor([d.similarity for d in found], dtype=torch.float64)
             logits = (torch.log1p(c) - torch.log1p(-c)).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+            for i, d in enumerate(found):
+                if isinstance(d, TextualDivergence):  # whose scores may be as small as they like
+                    logits[i] = max(-SMALLEST_SCORE, min(d.logit, LARGEST_LOGIT))
         features["scores"] = logits.float().to(self.generator.device).unsqueeze(1)
         return features
 

@@ -17,7 +17,7 @@ from conjure_st.divergence import Divergence
 from conjure_st.generator import Generator
 from conjure_st.texts import Pair, check_pairs, check_text
 
-Measure = Literal["jeffreys", "similarity", "forward"]
+Measure = Literal["jeffreys", "similarity", "forward", "distance"]
 
 
 class Cost(NamedTuple):
@@ -148,14 +148,15 @@ class PairScorer(ABC):
         Args:
             texts: N texts.
             texts2: M texts. None is the same ones.
-            measure: "jeffreys"; "similarity", the normalised c; or "forward", KL(row || column).
+            measure: "jeffreys"; "similarity", the normalised c; "forward", KL(row || column); or,
+                of a language model, "distance", that of its process.
             show_progress_bar: as in `divergences`.
 
         Returns:
             [N, M] float64.
 
         Raises:
-            ValueError: as in `divergences`, and for an unknown measure.
+            ValueError: as in `divergences`, and for a measure that is unknown or of other models.
         """
         if measure not in get_args(Measure):
             raise ValueError(f"measure={measure!r} is unknown. Pass one of {get_args(Measure)}.")
@@ -168,7 +169,13 @@ class PairScorer(ABC):
             for i, text in enumerate(listed):
                 of_text.setdefault(text, []).append(i)
         numbers = self._numbers(None)
-        matrix = np.full((len(rows), len(columns)), getattr(self._of_itself(1), measure))
+        itself = self._of_itself(1)
+        if not hasattr(itself, measure):
+            raise ValueError(
+                f"measure={measure!r} is of language models. Of images pass jeffreys, or "
+                "similarity: 1 - c does not grow with how much a text says."
+            )
+        matrix = np.full((len(rows), len(columns)), getattr(itself, measure))
         pairs = _distinct([(a, b) for a in places[0] for b in places[1]])
         for (a, b), found in self._divergences(pairs, numbers, show_progress_bar):
             for first, second, d in ((a, b, found), (b, a, found.swapped())):

@@ -44,7 +44,7 @@ def test_a_process_of_the_other_kind_is_refused(folder):
     with pytest.raises(ValueError, match="is a language model, and a GenerativeProcess"):
         load_generator(folder, GenerativeProcess())
     with pytest.raises(
-        ValueError, match="'picturebook' is a diffusion model, and a TextualProcess"
+        ValueError, match="'picturebook' is no language model, and a TextualProcess"
     ):
         load_generator("picturebook", FEW)
 

@@ -1,9 +1,11 @@
 """What the engine of language models takes from its cache, and how much it holds at a time."""
 
+import numpy as np
 import pytest
 import torch
 from language_models import BUILDERS
 
+from conjure_st import ConjureCrossEncoder
 from conjure_st.textual import continuations
 from conjure_st.textual.loading import load_language_model
 from conjure_st.textual.process import TextualProcess
@@ -55,3 +57,41 @@ def test_keys_and_values_are_held_within_bounds(monkeypatch):
     assert max(rows[1:3]) == 4  # of the long one
     [whole] = scorer().divergences([(long, "a cat")])
     assert small.jeffreys == pytest.approx(whole.jeffreys, abs=1e-5)
+
+
+def test_the_paper_s_distance_is_a_matrix_too():
+    engine = scorer()
+    texts = [*PAIR, "the sea"]
+    matrix = engine.distance_matrix(texts, measure="distance")
+    [d] = engine.divergences([(texts[0], texts[2])])
+    assert matrix[0, 2] == matrix[2, 0] == d.distance > 0
+    assert (matrix.diagonal() == 0).all()
+    with pytest.raises(ValueError, match="measure='distance' is of language models"):
+        ConjureCrossEncoder().distance_matrix(["a cat", "a dog"], measure="distance")
+
+
+def test_scores_far_below_one_keep_their_order():
+    made = BUILDERS["gpt2"]()
+    process = TextualProcess(continuations=6, tokens=5, temperature=0.05)
+    model = ConjureCrossEncoder((made.model, made.tokenizer), process=process)
+    pairs = [("a red cat", text) for text in ("the sea", "a dog", "the old dog sleeps", "a boat")]
+    scores, found = model.predict(pairs), model.divergence(pairs)
+    assert 0 < scores.min() < 1e-20
+    assert np.argsort(scores).tolist() == np.argsort([-d.distance for d in found]).tolist()
+    assert len(set(scores.tolist())) == len(pairs)
+
+
+def test_a_token_that_the_model_does_not_know_is_told():
+    made = BUILDERS["gpt2"]()
+    made.model.resize_token_embeddings(12)
+    model = ConjureCrossEncoder((made.model, made.tokenizer))
+    with pytest.raises(ValueError, match=r"reads token .* and the model knows 12"):
+        model.predict(("a night", "the night"))
+
+
+def test_the_identity_does_not_depend_on_how_the_tokenizer_was_used():
+    made = BUILDERS["gpt2"]()
+    before = load_language_model((made.model, made.tokenizer)).identity
+    made.tokenizer.pad_token = made.tokenizer.eos_token
+    made.tokenizer(["a cat", "the old dog"], padding=True, truncation=True, max_length=2)
+    assert load_language_model((made.model, made.tokenizer)).identity == before

@@ -198,7 +198,7 @@ def _folder_of(
     if name in EMBEDDED or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise FileNotFoundError(
             f"There is no file or folder {name!r}, and it is not a model id of the form "
-            f"owner/name. Models that come with conjure-st: {', '.join(EMBEDDED)}."
+            f"owner/name. Models that come with conjure-st: {', '.join(EMBEDDED)}, picturebook-lm."
         )
     try:
         downloaded = DiffusionPipeline.download(

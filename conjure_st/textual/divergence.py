@@ -45,6 +45,8 @@ class TextualDivergence(Divergence):
             continuations and then of text 2's.
         second: [2n] float64, v: of the same continuations after text 2.
         distance_name, distance_temperature: which distance.
+
+    Of a text with itself nothing is asked: u and v are 0 there.
     """
 
     distance: float
@@ -53,6 +55,17 @@ class TextualDivergence(Divergence):
     second: np.ndarray
     distance_name: Distance
     distance_temperature: float
+
+    @property
+    def logit(self) -> float:
+        """Of the score s: log(s / (1 - s)), exact where s = exp(-x) is all but zero."""
+        score = (1 + self.similarity) / 2
+        if self.distance_name in ("total_variation", "hellinger", "cosine"):
+            if score in (0, 1):
+                return math.inf if score else -math.inf
+            return math.log(score / (1 - score))
+        x = self.distance / _growth(self.distance_name, len(self.first))
+        return -x - math.log(-math.expm1(-x)) if x > 0 else math.inf
 
     def swapped(self) -> TextualDivergence:
         turned = super().swapped()

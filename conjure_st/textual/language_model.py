@@ -82,7 +82,8 @@ class LanguageModel:
         the model's token for a beginning, or for an end, stands alone.
 
         Raises:
-            ValueError: the text is empty and the model has neither token.
+            ValueError: the text is empty and the model has neither token, or a token is none of
+                the model's.
         """
         # verbose=False: that a text is too long is said once, by whoever asks
         prompt = self.process.apply_template(text)
@@ -91,6 +92,12 @@ class LanguageModel:
         while len(ids) > len(plain) and ids and ids[-1] in self.eos_ids:
             ids = ids[:-1]
         if ids:
+            if max(ids) >= self.vocabulary:
+                raise ValueError(
+                    f"The tokenizer reads token {max(ids)} in {text[:40]!r}, and the model knows "
+                    f"{self.vocabulary}. Pass the tokenizer that belongs to it, or resize the "
+                    "model's embeddings (resize_token_embeddings)."
+                )
             return ids
         for start in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
             if start is not None:

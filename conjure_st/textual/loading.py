@@ -193,8 +193,12 @@ def _identity(model: PreTrainedModel, tokenizer: Any) -> str:
     digest = hashlib.sha256(weights_digest(model).encode())
     digest.update(config_text(model.config).encode())
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items())
+    rules = json.loads(backend.to_str()) if backend is not None else {}
+    for what_a_call_leaves_behind in ("truncation", "padding"):
+        rules.pop(what_a_call_leaves_behind, None)
+    read = tokenizer("a cat").input_ids  # with the special tokens that it puts around
     ends = getattr(model.generation_config, "eos_token_id", None)
     special = [tokenizer.eos_token, tokenizer.bos_token, ends]
-    digest.update(json.dumps([rules, *special]).encode())
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    digest.update(json.dumps([rules, vocabulary, read, *special], sort_keys=True).encode())
     return f"sha256-{digest.hexdigest()}"
