@@ -31,7 +31,7 @@ from transformers import DynamicCache
 
 from conjure_st import TrajectoryCache
 from conjure_st.texts import Pair
-from conjure_st.textual.continuations import passed, uniforms
+from conjure_st.textual.continuations import gumbels
 from conjure_st.textual.distances import distance
 from conjure_st.textual.embedder import TextualEmbedder
 from conjure_st.textual.language_model import LanguageModel
@@ -68,19 +68,20 @@ class Naive:
     def _said(self, prompt: list[int]) -> list[list[int]]:
         """n continuations; all go on until the last one has ended."""
         process, device = self.model.process, self.model.device
-        u = uniforms(process.seed, range(process.continuations), process.tokens).to(device)
-        rows: list[list[int]] = [[] for _ in u]
-        ended = [False] * len(u)
-        tokens = torch.tensor([prompt] * len(u), device=device)
+        n, size = process.continuations, self.model.vocabulary
+        g = torch.stack([gumbels(process.seed, i, process.tokens, size) for i in range(n)])
+        rows: list[list[int]] = [[] for _ in range(n)]
+        ended = [False] * n
+        tokens = torch.tensor([prompt] * n, device=device)
         cache = DynamicCache(config=self.model.model.config) if self.model.keeps_prefix else None
         for t in range(process.tokens):
             read = tokens if cache is None or t == 0 else tokens[:, -1:]
             named: dict[str, Any] = {"use_cache": cache is not None}
             if cache is not None:
                 named["past_key_values"] = cache
-            self.tokens += read.shape[1] * (len(u) - sum(ended))
+            self.tokens += read.shape[1] * (n - sum(ended))
             logits = self.model.model(read, **named).logits[:, -1]
-            new = passed(logits.float() / process.temperature, u[:, t])
+            new = (logits.float() / process.temperature + g[:, t].to(device)).argmax(1)
             for i, token in enumerate(new.tolist()):
                 if not ended[i]:
                     rows[i].append(token)

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from language_models import Double
 
+from conjure_st.textual.continuations import gumbels
+
 DISTANCES = ("l1", "l2", "linf", "symmetric_kl", "total_variation", "hellinger", "cosine")
 
 
@@ -36,13 +38,12 @@ def next_token(double: Double, ids: list[int], temperature: float) -> np.ndarray
 
 
 def continuation(
-    double: Double, start: list[int], uniforms: np.ndarray, temperature: float
+    double: Double, start: list[int], noise: np.ndarray, temperature: float
 ) -> list[int]:
-    """The tokens that the numbers in [0, 1) draw, up to the first end, which is one of them."""
+    """The tokens that Gumbel noise [m, V] draws, up to the first end, which is one of them."""
     tokens: list[int] = []
-    for u in uniforms:
-        below = np.cumsum(np.exp(next_token(double, start + tokens, temperature)))
-        tokens.append(int(np.argmax(below > u)))
+    for g in noise:
+        tokens.append(int(np.argmax(next_token(double, start + tokens, temperature) + g)))
         if tokens[-1] in double.ends:
             break
     return tokens
@@ -134,7 +135,7 @@ def compare(
     double: Double,
     first: str,
     second: str,
-    uniforms: np.ndarray,
+    noise: np.ndarray,
     *,
     temperature: float = 1.0,
     template: str = "{}",
@@ -144,12 +145,12 @@ def compare(
     Args:
         double: model and tokenizer.
         first, second: texts.
-        uniforms: [n, m], of both texts' n continuations of at most m tokens.
+        noise: [n, m, V], of both texts' n continuations of at most m tokens.
         temperature: of the model.
         template: of the prompt.
     """
     prompts = [prompt(double, text, template) for text in (first, second)]
-    tokens = [continuation(double, start, u, temperature) for start in prompts for u in uniforms]
+    tokens = [continuation(double, start, g, temperature) for start in prompts for g in noise]
     under = tuple([scored(double, start, w, temperature) for w in tokens] for start in prompts)
     return Pair(tokens, under)
 
@@ -157,7 +158,7 @@ def compare(
 def jackknife(statistic: Callable[[np.ndarray, np.ndarray], float], pair: Pair) -> float:
     """Standard error of a statistic of both vectors, from leaving out each number i in turn.
 
-    It leaves out continuation i of either text: the same numbers in [0, 1) drew both.
+    It leaves out continuation i of either text: the same noise drew both.
 
     Args:
         statistic: of u and v, [N] each; it must not grow with N.
@@ -170,3 +171,9 @@ def jackknife(statistic: Callable[[np.ndarray, np.ndarray], float], pair: Pair) 
         rest_u, rest_v = (np.delete(x, i, axis=1).ravel() for x in (u, v))
         without.append(statistic(rest_u, rest_v))
     return math.sqrt((n - 1) * np.var(without))
+
+
+def noise(double: Double, seed: int, n: int, m: int) -> np.ndarray:
+    """[n, m, V], what the engine draws its n continuations with."""
+    size = double.model.config.vocab_size
+    return np.stack([gumbels(seed, i, m, size).numpy() for i in range(n)])

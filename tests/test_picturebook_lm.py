@@ -80,9 +80,9 @@ def test_any_text_is_spelled_and_begins_with_the_end_of_another() -> None:
 
 
 def test_it_foretells_text_it_never_saw_and_permuted_weights_do_not(model: LanguageModel) -> None:
-    # a uniform guess has perplexity 8,192
-    assert perplexity(model) < 40
-    assert perplexity(untrained(model, seed=0)) > 1000
+    # 9.0 and 51,000 when this was written; a uniform guess has 8,192
+    assert perplexity(model) < 15
+    assert perplexity(untrained(model, seed=0)) > 8192
 
 
 def test_a_person_would_agree_with_the_order(model: LanguageModel) -> None:

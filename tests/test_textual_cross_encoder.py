@@ -136,7 +136,7 @@ def test_embeddings_of_anchors_take_turns_and_cost_nothing_again(tmp_path):
     assert embed.get_embedding_dimension() == 12
     cost = embed.cost(DOCUMENTS)
     rows = embed.encode(DOCUMENTS)
-    assert 0.5 * cost < embed.embedder.nfe <= cost  # some continuations end early
+    assert 0.3 * cost < embed.embedder.nfe <= cost  # some continuations end early
     own = model().scorer.of_texts(anchors, range(6))
     assert (embed.embedder._made().said.tokens[::2] == own["a cat"].tokens).all()
     assert (embed.embedder._made().said.tokens[1::2] == own["the sea"].tokens).all()

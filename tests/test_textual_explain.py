@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 from language_models import BUILDERS, END, Double
-from naive_textual import DISTANCES, Pair, compare, distance
+from naive_textual import DISTANCES, Pair, compare, distance, noise
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from conjure_st import ConjureCrossEncoder
 from conjure_st.cache import TrajectoryCache
-from conjure_st.textual.continuations import uniforms
 from conjure_st.textual.explain import TextualExplanation, cost
 from conjure_st.textual.page import page
 from conjure_st.textual.pieces import on_one_line, pieces
@@ -54,7 +53,7 @@ def found() -> TextualExplanation:
 
 @functools.cache
 def naive(family: str = "gpt2") -> Pair:
-    return compare(double(family), *PAIR, np.asarray(uniforms(SEED, range(N), M)))
+    return compare(double(family), *PAIR, noise(double(family), SEED, N, M))
 
 
 # Numbers ------------------------------------------------------------------------------------

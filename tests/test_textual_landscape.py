@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from language_models import BUILDERS, Double
-from naive_textual import compare, continuation, prompt, scored
+from naive_textual import compare, continuation, noise, prompt, scored
 
 from conjure_st import ConjureCrossEncoder, ConjureSentenceTransformer
 from conjure_st.anchored import LEAST, chosen
 from conjure_st.cli import main
 from conjure_st.landscape import Landscape, landscape, landscape_cost
 from conjure_st.landscape_report import summary
-from conjure_st.textual.continuations import uniforms
 from conjure_st.textual.process import TextualProcess
 
 N, M, SEED = 3, 4, 2
@@ -44,7 +43,7 @@ def model(kind: Any = ConjureCrossEncoder, **settings: Any) -> Any:
 @functools.cache
 def naive_anchored(anchors: tuple[str, ...], each: int) -> dict[str, np.ndarray]:
     """All texts asked about the anchors' continuations, one text and one continuation at a time."""
-    drawn = np.asarray(uniforms(SEED, range(each), M))
+    drawn = noise(double(), SEED, each, M)
     support = [
         continuation(double(), prompt(double(), anchor), u, 1.0)
         for anchor in anchors
@@ -81,7 +80,7 @@ def test_an_anchored_matrix_is_that_of_the_plain_loop(kind: Any, anchors: Any) -
 
 @pytest.mark.parametrize("kind", [ConjureCrossEncoder, ConjureSentenceTransformer])
 def test_an_exact_matrix_is_that_of_the_plain_loop(kind: Any) -> None:
-    made, drawn = model(kind), np.asarray(uniforms(SEED, range(N), M))
+    made, drawn = model(kind), noise(double(), SEED, N, M)
     few = TEXTS[:4]
     found = {m: landscape(made, few, exact=True, measure=m) for m in ("normalised", "jeffreys")}  # type: ignore[arg-type]
     for i, first in enumerate(few):

@@ -8,11 +8,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from language_models import BUILDERS, Double
-from naive_textual import DISTANCES, Pair, compare, distance, implied, jackknife, prompt, similarity
+from naive_textual import (
+    DISTANCES,
+    Pair,
+    compare,
+    distance,
+    implied,
+    jackknife,
+    noise,
+    prompt,
+    similarity,
+)
 
 from conjure_st.textual.containment import implication
-from conjure_st.textual.continuations import uniforms
+from conjure_st.textual.continuations import gumbels
 from conjure_st.textual.loading import load_language_model
 from conjure_st.textual.process import PAPER_TEMPLATE, TextualProcess
 from conjure_st.textual.scorer import TextualScorer
@@ -60,9 +71,9 @@ def pairs(family: str, case: Case) -> tuple[tuple[str, str], ...]:
 
 @functools.cache
 def naive(family: str, case: Case, first: str, second: str) -> Pair:
-    drawn = uniforms(SEED, range(N), M)
+    drawn = noise(double(family), SEED, N, M)
     settings = {"temperature": case.temperature, "template": case.template}
-    return compare(double(family), first, second, np.asarray(drawn), **settings)
+    return compare(double(family), first, second, drawn, **settings)
 
 
 def scorer(family: str, case: Case, **settings: Any) -> TextualScorer:
@@ -172,15 +183,26 @@ def test_prompts_have_the_tokenizer_s_own_special_tokens_and_no_end(family: str)
         assert set(model.eos_ids) == set(words.ends)
 
 
-def test_a_number_is_a_function_of_seed_continuation_and_token() -> None:
-    base = np.asarray(uniforms(3, range(20), 20))
-    assert base.dtype == np.float64
-    assert base.shape == (20, 20)
-    assert (base >= 0).all() and (base < 1).all()
-    assert np.array_equal(uniforms(3, range(5), 7), base[:5, :7])
-    assert np.array_equal(uniforms(3, [17, 4], 20), base[[17, 4]])
-    assert len(np.unique(base)) == 400
-    assert len(np.unique([base, np.asarray(uniforms(4, range(20), 20))])) == 800
-    many = np.asarray(uniforms(0, range(2000), 4))
-    assert many.mean(0) == pytest.approx(np.full(4, 0.5), abs=4 / np.sqrt(12 * 2000))
-    assert np.abs(np.corrcoef(many.T) - np.eye(4)).max() < 0.1
+def test_noise_is_a_function_of_seed_continuation_token_and_word() -> None:
+    base = gumbels(3, 5, 20, 70)
+    assert base.dtype == torch.float32 and base.shape == (20, 70)
+    assert torch.equal(gumbels(3, 5, 7, 70), base[:7])
+    assert len(torch.unique(base)) > 1390
+    others = [gumbels(4, 5, 20, 70), gumbels(3, 6, 20, 70)]
+    assert not any((base == other).any() for other in others)
+    many = torch.stack([gumbels(0, i, 4, 3).flatten() for i in range(2000)]).double()
+    # Euler's constant, and the variance pi^2 / 6.
+    assert many.mean(0).numpy() == pytest.approx(np.full(12, 0.5772), abs=4 * 1.2825 / 2000**0.5)
+    assert many.var(0).numpy() == pytest.approx(np.full(12, 1.6449), abs=0.35)
+    assert np.abs(np.corrcoef(many.T) - np.eye(12)).max() < 0.1
+
+
+def test_rounding_of_logits_changes_no_token() -> None:
+    # A large vocabulary: the inverse of a cumulative distribution would change one in a thousand.
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(200, 8000)
+    close = logits + 3e-6 * torch.randn_like(logits)
+    g = torch.stack([gumbels(0, i, 10, 8000) for i in range(20)])
+    for t in range(10):
+        noisy = g[:, t].repeat(10, 1)
+        assert torch.equal((logits + noisy).argmax(1), (close + noisy).argmax(1))
