@@ -66,7 +66,8 @@ def containment(divergence: Divergence) -> Containment:
 
     With F_s and B_s of sample s alone, t = (B - F) / (B + F) has the influence
     ((B_s - F_s) - t (B_s + F_s)) / (B + F), of mean zero; its standard error is that of t. (An
-    estimate of a language model's KL may be negative; t then is divided by |B| + |F|.)
+    estimate of a language model's KL may be negative; t then is divided by |B| + |F|, and its error
+    is that of B - F.)
 
     Swapping the two texts changes the sign of t and no other bit of it.
 
@@ -96,7 +97,9 @@ def containment(divergence: Divergence) -> Containment:
     if not total:
         return Containment(score, 0.0, 1.0, divergence)
     size = signs[1] * of_two + signs[0] * of_one
-    influence = ((of_two - of_one) - score * size) / total
+    # Of opposite signs t is 1 or -1, whatever they are: then the total is taken for given.
+    moves = score * size if signs[0] == signs[1] else 0.0
+    influence = ((of_two - of_one) - moves) / total
     error = float(influence.std(ddof=1)) / math.sqrt(samples)
     if error == 0:
         p = 1.0 if score == 0 else 0.0

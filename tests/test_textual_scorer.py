@@ -1,11 +1,14 @@
 """What the engine of language models takes from its cache, and how much it holds at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from language_models import BUILDERS
 
 from conjure_st import ConjureCrossEncoder
+from conjure_st.containment import containment
 from conjure_st.textual import continuations
 from conjure_st.textual.loading import load_language_model
 from conjure_st.textual.process import TextualProcess
@@ -95,3 +98,14 @@ def test_the_identity_does_not_depend_on_how_the_tokenizer_was_used():
     made.tokenizer.pad_token = made.tokenizer.eos_token
     made.tokenizer(["a cat", "the old dog"], padding=True, truncation=True, max_length=2)
     assert load_language_model((made.model, made.tokenizer)).identity == before
+
+
+def test_direction_is_no_certainty_where_the_estimates_differ_in_sign():
+    [found] = scorer().divergences([PAIR])
+    terms = np.zeros_like(found.terms)
+    terms[:, 0] = [[3, -2, 1, -1, 2, 1], [-3, 2, -1, 1, -2, 0.5]]
+    opposite = replace(found, forward=4 / 6, backward=-2.5 / 6, terms=terms)
+    seen = containment(opposite)
+    assert seen.score == -1
+    assert seen.error > 0.5 and seen.p > 0.1
+    assert containment(opposite.swapped()).score == 1
