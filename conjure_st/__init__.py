@@ -19,7 +19,9 @@ _WHERE = {
     "GenerativeProcess": "process",
     "TrajectoryCache": "cache",
     "TrajectoryScorer": "scorer",
+    "TextualDivergence": "textual.divergence",
     "TextualProcess": "textual.process",
+    "TextualScorer": "textual.scorer",
     "load": "denoisers",
     "load_language_model": "textual.loading",
 }
@@ -28,7 +30,9 @@ __all__ = [
     "ConjureSentenceTransformer",
     "Divergence",
     "GenerativeProcess",
+    "TextualDivergence",
     "TextualProcess",
+    "TextualScorer",
     "TrajectoryCache",
     "TrajectoryScorer",
     "load",
@@ -43,8 +47,10 @@ if TYPE_CHECKING:
     from conjure_st.process import GenerativeProcess
     from conjure_st.scorer import TrajectoryScorer
     from conjure_st.sentence_transformer import ConjureSentenceTransformer
+    from conjure_st.textual.divergence import TextualDivergence
     from conjure_st.textual.loading import load_language_model
     from conjure_st.textual.process import TextualProcess
+    from conjure_st.textual.scorer import TextualScorer
 
 
 def __getattr__(name: str) -> Any:

@@ -222,7 +222,7 @@ class TextualScorer(PairScorer):
     def _divergences(
         self, distinct: list[Pair], samples: range, show_progress_bar: bool
     ) -> Iterator[tuple[Pair, Divergence]]:
-        total = self._cost(distinct, samples).nfe
+        total = self._cost(distinct, samples).nfe if show_progress_bar else None
         with tqdm(total=total, unit=" tokens", delay=2, disable=not show_progress_bar) as bar:
             for start in range(0, len(distinct), PAIRS_AT_ONCE):
                 tile = distinct[start : start + PAIRS_AT_ONCE]
