@@ -7,7 +7,7 @@ import pytest
 import torch
 from language_models import BUILDERS
 
-from conjure_st import ConjureCrossEncoder
+from conjure_st import ConjureCrossEncoder, TrajectoryCache
 from conjure_st.containment import containment
 from conjure_st.textual import continuations
 from conjure_st.textual.loading import load_language_model
@@ -109,3 +109,33 @@ def test_direction_is_no_certainty_where_the_estimates_differ_in_sign():
     assert seen.score == -1
     assert seen.error > 0.5 and seen.p > 0.1
     assert containment(opposite.swapped()).score == 1
+
+
+def test_an_interruption_loses_little(monkeypatch, tmp_path):
+    monkeypatch.setattr("conjure_st.textual.scorer.TEXTS_AT_ONCE", 1)
+    monkeypatch.setattr("conjure_st.textual.scorer.CROSSINGS_AT_ONCE", 1)
+    pairs = [("a cat", "a dog"), ("a cat", "the sea"), ("a dog", "the sea")]
+    whole = scorer()
+    expected = [d.jeffreys for d in whole.divergences(pairs)]
+    for stops_at in (2, 5):  # among three texts, among their six crossings
+        engine = scorer(cache=TrajectoryCache(tmp_path / str(stops_at)))
+        calls = []
+
+        def stopping(kind, engine=engine, calls=calls, stops_at=stops_at):
+            plain = getattr(engine.evaluator, kind)
+
+            def call(*args):
+                calls.append(kind)
+                if len(calls) > stops_at:
+                    raise KeyboardInterrupt
+                return plain(*args)
+
+            return call
+
+        for kind in ("sample", "score"):
+            monkeypatch.setattr(engine.evaluator, kind, stopping(kind))
+        with pytest.raises(KeyboardInterrupt):
+            engine.divergences(pairs)
+        again = scorer(cache=TrajectoryCache(tmp_path / str(stops_at)))
+        assert [d.jeffreys for d in again.divergences(pairs)] == pytest.approx(expected, abs=1e-5)
+        assert engine.nfe + again.nfe == whole.nfe

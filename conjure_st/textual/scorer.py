@@ -27,6 +27,9 @@ from conjure_st.textual.language_model import LanguageModel
 PAIRS_AT_ONCE = 512
 """Whose continuations are looked at together: bounds memory whatever the number of pairs."""
 
+TEXTS_AT_ONCE, CROSSINGS_AT_ONCE = 64, 256
+"""Whose continuations are sampled, or scored, before they are kept: what an interruption loses."""
+
 
 class TextualScorer(PairScorer):
     """Divergences of pairs of texts under one language model.
@@ -85,23 +88,19 @@ class TextualScorer(PairScorer):
         digests = {text: continuations_digest(self.generator, text) for text in texts}
         held = self.cache.get_rows(list(digests.values()))
         known = {text: held[digest] for text, digest in digests.items() if digest in held}
-        rows = [
-            (text, i)
-            for text in texts
-            for i in range(known[text].shape[1] if text in known else 0, len(samples))
-        ]
-        if rows:
+        new = [t for t in texts if t not in known or known[t].shape[1] < len(samples)]
+        for start in range(0, len(new), TEXTS_AT_ONCE):
+            some = new[start : start + TEXTS_AT_ONCE]
+            first = [known[text].shape[1] if text in known else 0 for text in some]
+            rows = [(t, i) for t, k in zip(some, first, strict=True) for i in samples[k:]]
             made = self.evaluator.sample([t for t, _ in rows], [i for _, i in rows], bar)
-            new = torch.stack([made.tokens.float(), made.log_probabilities])
-            place = {row: j for j, row in enumerate(rows)}
-            gained: dict[str, Tensor] = {}
-            for text in dict.fromkeys(text for text, _ in rows):
-                mine = [place[text, i] for i in samples if (text, i) in place]
-                if not bool(new[:, mine].isfinite().all()):
+            both = torch.stack([made.tokens.float(), made.log_probabilities])
+            parts = both.split([len(samples) - k for k in first], 1)
+            for text, part in zip(some, parts, strict=True):
+                if not bool(part.isfinite().all()):
                     raise NotFiniteError(text)
-                before = [known[text]] if text in known else []
-                known[text] = torch.cat([*before, new[:, mine]], 1)
-                gained[digests[text]] = known[text]
+                known[text] = torch.cat([known[text], part], 1) if text in known else part.clone()
+            gained = {digests[text]: known[text] for text in some}
             self.cache.put_rows(gained, self.generator.identity)
         return {
             text: Continuations(
@@ -140,21 +139,16 @@ class TextualScorer(PairScorer):
             for (along, under), digest in digests.items()
             if digest in held and _same_tokens(held[digest][0], own[along].tokens)
         }
-        lacking = {
-            (along, under): range(
-                len(known[along, under]) if (along, under) in known else 0,
-                len(own[along].tokens),
-            )
-            for along, under in crossings
-        }
-        lacking = {crossing: numbers for crossing, numbers in lacking.items() if numbers}
-        if lacking:
-            texts = [under for (_, under), numbers in lacking.items() for _ in numbers]
-            tokens = [own[along].tokens[list(n)] for (along, _), n in lacking.items()]
+        first = {crossing: len(known.get(crossing, ())) for crossing in crossings}
+        lacking = [c for c in crossings if first[c] < len(own[c[0]].tokens)]
+        lacking.sort(key=lambda crossing: crossing[1])  # a prompt is read once for all its rows
+        for start in range(0, len(lacking), CROSSINGS_AT_ONCE):
+            some = lacking[start : start + CROSSINGS_AT_ONCE]
+            tokens = [own[along].tokens[first[along, under] :] for along, under in some]
+            texts = [c[1] for c, part in zip(some, tokens, strict=True) for _ in part]
             found = self.evaluator.score(texts, torch.cat(tokens), bar)
-            parts = found.split([len(numbers) for numbers in lacking.values()])
             gained: dict[str, Tensor] = {}
-            for crossing, part in zip(lacking, parts, strict=True):
+            for crossing, part in zip(some, found.split(list(map(len, tokens))), strict=True):
                 if not bool(part.isfinite().all()):
                     raise NotFiniteError(crossing[1], crossing)
                 before = [known[crossing]] if crossing in known else []
