@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
 import words
+from checkpoints import packed, save, unpack
 from conjure_st.models.pipeline import SLOTS, PicturebookPipeline
 from net import Contents, pipeline
 from scenes import Book
@@ -120,30 +121,6 @@ def optimisers(modules: list[nn.Module], rate: float) -> list[torch.optim.Optimi
     muon = torch.optim.Muon(hidden, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     adam = torch.optim.AdamW(other, lr=rate / 2, betas=(0.9, 0.98), weight_decay=0.0, foreach=True)
     return [muon, adam]
-
-
-def save(folder: Path, tensors: dict[str, Tensor], state: dict[str, str]) -> None:
-    """One file, renamed into place, so that an interruption leaves the last one whole."""
-    temporary = folder / "checkpoint.tmp"
-    save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata=state)
-    temporary.rename(folder / "checkpoint.safetensors")
-
-
-def packed(optimiser: torch.optim.Optimizer, name: str) -> dict[str, Tensor]:
-    return {
-        f"{name}.{i}.{key}": torch.as_tensor(value)
-        for i, entry in optimiser.state_dict()["state"].items()
-        for key, value in entry.items()
-    }
-
-
-def unpack(optimiser: torch.optim.Optimizer, name: str, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith(f"{name}."):
-            _, i, field = key.split(".", 2)
-            state.setdefault(int(i), {})[field] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
 
 
 def sheet(pipe: PicturebookPipeline, path: Path, texts: tuple[str, ...] = SHEET) -> None:

@@ -13,19 +13,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import pieces
 import torch
-from corpus import Corpus
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast
 
+sys.path.append(str(Path(__file__).parent.parent))
+import pieces
+from corpus import Corpus
+
+from checkpoints import NAME, packed, save, unpack
 from net import network
 
 WARM_UP = 100  # steps
@@ -64,23 +68,6 @@ def optimisers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
     return [muon, adam]
 
 
-def packed(optimiser: torch.optim.Optimizer, name: str) -> dict[str, Tensor]:
-    return {
-        f"{name}.{i}.{key}": torch.as_tensor(value)
-        for i, entry in optimiser.state_dict()["state"].items()
-        for key, value in entry.items()
-    }
-
-
-def unpack(optimiser: torch.optim.Optimizer, name: str, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith(f"{name}."):
-            _, i, field = key.split(".", 2)
-            state.setdefault(int(i), {})[field] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -97,7 +84,7 @@ def main() -> None:
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     device = torch.device(a.device)
-    folder, checkpoint = a.out / "model", a.out / "checkpoint.safetensors"
+    folder, checkpoint = a.out / "model", a.out / NAME
 
     corpus = Corpus(a.near)
     if checkpoint.exists():
@@ -134,13 +121,10 @@ def main() -> None:
     seen: list[float] = []
 
     def keep(minutes: float) -> None:
-        tensors = {f"model.{k}": p.detach().contiguous() for k, p in parameters.items()}
+        tensors = {f"model.{k}": p.detach() for k, p in parameters.items()}
         for i, optimiser in enumerate(both):
             tensors |= packed(optimiser, f"opt{i}")
-        # renamed into place, so that an interruption leaves the last one whole
-        temporary = checkpoint.with_suffix(".tmp")
-        save_file(tensors, temporary, metadata={"step": str(step), "minutes": str(minutes)})
-        temporary.rename(checkpoint)
+        save(a.out, tensors, {"step": str(step), "minutes": str(minutes)})
         model.save_pretrained(folder)
 
     for rows in data:
