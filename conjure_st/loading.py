@@ -93,15 +93,21 @@ def is_language_model(model: Any, process: Process | None, loading: dict[str, An
 
 def _on_the_hub(name: str, loading: dict[str, Any]) -> bool:
     """Whether a model id has a configuration of transformers and no diffusers pipeline."""
+    if "/" not in name:
+        return True  # ids without an owner are those of old language models
     revision, token = loading.get("revision"), loading.get("token")
-    local = bool(loading.get("local_files_only"))
-    for file, means in (("model_index.json", False), ("config.json", True)):
-        try:
-            hf_hub_download(name, file, revision=revision, token=token, local_files_only=local)
-        except (EntryNotFoundError, LocalEntryNotFoundError):
-            continue
-        except (OSError, HTTPError, ValueError):
-            break
-        return means
-    # The message of either loader says what a name may be; ids without an owner are old models'.
-    return "/" not in name
+    # What is on disk is asked for first: a hub that does not answer takes half a minute to say so.
+    for local in (True, False) if not loading.get("local_files_only") else (True,):
+        for file, means in (("model_index.json", False), ("config.json", True)):
+            try:
+                hf_hub_download(name, file, revision=revision, token=token, local_files_only=local)
+            except LocalEntryNotFoundError:
+                if not local:
+                    return False  # it cannot be reached, and the loader says what to do
+            except EntryNotFoundError:
+                continue
+            except (OSError, HTTPError, ValueError):
+                return False
+            else:
+                return means
+    return False

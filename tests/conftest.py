@@ -3,6 +3,9 @@
 Everything is seeded, so a test's numbers are the same everywhere, and nothing is downloaded.
 """
 
+import offline  # noqa: F401  # before anything that would ask the hub
+
+# isort: split
 import os
 from collections.abc import Callable
 from typing import Any

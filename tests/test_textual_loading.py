@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from language_models import BUILDERS, WORDS, double, encoder_decoder, masked, tokenizer
 from tokenizers import pre_tokenizers
 from transformers import (
@@ -62,23 +63,34 @@ def test_a_process_of_the_other_kind_is_refused(folder):
         ("/no/such/folder", None, False),
     ],
 )
-def test_names_that_are_no_folder(name, process, expected, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_names_that_are_no_folder(name, process, expected):
     assert is_language_model(name, process, {"local_files_only": True}) is expected
 
 
 @pytest.mark.parametrize(("file", "expected"), [("model_index.json", False), ("config.json", True)])
 def test_the_hub_s_files_say_what_a_model_is(file, expected, monkeypatch, tmp_path):
-    from huggingface_hub.errors import EntryNotFoundError
-
     def download(name, asked, **place):
         assert (name, place["revision"]) == ("owner/model", "v2")
+        if place["local_files_only"]:
+            raise LocalEntryNotFoundError(asked)
         if asked != file:
             raise EntryNotFoundError(asked)
         return str(tmp_path / asked)
 
     monkeypatch.setattr("conjure_st.loading.hf_hub_download", download)
     assert is_language_model("owner/model", None, {"revision": "v2"}) is expected
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
+    asked = []
+
+    def download(name, file, **place):
+        asked.append((file, place["local_files_only"]))
+        raise LocalEntryNotFoundError(file)
+
+    monkeypatch.setattr("conjure_st.loading.hf_hub_download", download)
+    assert is_language_model("owner/model", None, {}) is False
+    assert [file for file, local in asked if not local] == ["model_index.json"]
 
 
 def test_what_cannot_be_had_is_said_with_a_way_out():
