@@ -104,6 +104,7 @@ def test_an_output_that_is_not_finite_names_the_text():
 # Embeddings -------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:An empty text is scored")
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "mamba"])
 def test_embeddings_are_log_likelihood_ratios_of_one_support_set(kind):
     embed = embedding_model(kind=kind, dimension=9)
