@@ -243,9 +243,9 @@ def divergences(
         directions[:, 0],
         directions[:, 1],
         similarity,
-        _standard_error(jeffreys_samples),
-        _standard_error(per_sample[:, 0]),
-        _standard_error(per_sample[:, 1]),
+        standard_error(jeffreys_samples),
+        standard_error(per_sample[:, 0]),
+        standard_error(per_sample[:, 1]),
         similarity_error,
     )
     rows = torch.stack(columns, 1).tolist()
@@ -292,10 +292,10 @@ def _cosine(first: Tensor, second: Tensor, cross: Tensor) -> tuple[Tensor, Tenso
     relative = a / safe_a[:, None] + b / safe_b[:, None]
     influence = c / norm[:, None] - similarity[:, None] / 2 * relative
     influence = torch.where(silent[:, None], 0.0, influence)
-    return similarity, _standard_error(influence)
+    return similarity, standard_error(influence)
 
 
-def _standard_error(values: Tensor) -> Tensor:
+def standard_error(values: Tensor) -> Tensor:
     """Standard error of the mean over the last dimension [M, S] -> [M]; NaN for S = 1."""
     samples = values.shape[-1]
     if samples == 1:

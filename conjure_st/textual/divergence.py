@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conjure_st.divergence import Divergence
+from conjure_st.divergence import Divergence, standard_error
 from conjure_st.textual.continuations import Continuations
 from conjure_st.textual.distances import distance, similarity
 from conjure_st.textual.process import Distance, TextualProcess
@@ -124,9 +124,9 @@ def textual_divergences(
         directions[:, 0],
         directions[:, 1],
         2 * score(u, v) - 1,
-        _standard_error(per_sample.mean(1)),
-        _standard_error(per_sample[:, 0]),
-        _standard_error(per_sample[:, 1]),
+        standard_error(per_sample.mean(1)),
+        standard_error(per_sample[:, 0]),
+        standard_error(per_sample[:, 1]),
         2 * _jackknife(u, v, score),
         distance(name, u, v, temperature),
         _growth(name, count) * _jackknife(u, v, per_continuation),
@@ -182,10 +182,3 @@ def _jackknife(u: Tensor, v: Tensor, statistic: Callable[[Tensor, Tensor], Tenso
     without = torch.stack(found, 1)
     spread = (without - without.mean(1, keepdim=True)).square().mean(1)
     return (spread * (groups - 1)).sqrt()
-
-
-def _standard_error(values: Tensor) -> Tensor:
-    """Of the mean over the last dimension [M, n] -> [M]; NaN for n = 1."""
-    if values.shape[-1] == 1:
-        return torch.full(values.shape[:-1], math.nan, dtype=values.dtype)
-    return values.std(-1) / math.sqrt(values.shape[-1])

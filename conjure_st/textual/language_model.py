@@ -88,9 +88,10 @@ class LanguageModel:
         # verbose=False: that a text is too long is said once, by whoever asks
         prompt = self.process.apply_template(text)
         ids: list[int] = self.tokenizer(prompt, verbose=False).input_ids
-        plain: list[int] = self.tokenizer(prompt, verbose=False, add_special_tokens=False).input_ids
-        while len(ids) > len(plain) and ids and ids[-1] in self.eos_ids:
-            ids = ids[:-1]
+        if ids and ids[-1] in self.eos_ids:
+            plain = self.tokenizer(prompt, verbose=False, add_special_tokens=False).input_ids
+            while len(ids) > len(plain) and ids[-1] in self.eos_ids:
+                ids = ids[:-1]
         if ids:
             if max(ids) >= self.vocabulary:
                 raise ValueError(
