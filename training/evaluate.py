@@ -1,11 +1,10 @@
-"""Do the pictures show what the text says? Named by the nearest rendered picture.
+"""Do the pictures show what the text says? Named by a classifier that was trained on the icons.
 
     python training/evaluate.py runs/picturebook/pipeline --json evaluation.json
 
-Each cell of a sample is compared, pixel by pixel, with every core concept in its own colours and in
-every tint, and named after the nearest. Counted are: the concept of "a dog" (all core concepts
-and the commonest); the colour of "a red dog"; who stands where in "a cat above a car",
-leniently (the right way round is nearer than the wrong way round) and strictly (both named right).
+Two hundred concepts are asked for, and a hundred scenes of each kind: colours, relations, counts,
+sizes, absences, settings, actions (see `questions.py`). Beside the model stand three controls: the
+same model with its denoiser's weights permuted within each tensor.
 """
 
 from __future__ import annotations
@@ -16,19 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+import judge as judges
 import sprites
+from conjure_st.controls import untrained
+from conjure_st.denoisers import load
 from conjure_st.models.pipeline import PicturebookPipeline
-from scenes import CELLS, COLOUR_LIST, MARGIN, Book
-from vocabulary import COLOURS
+from conjure_st.process import GenerativeProcess
+from questions import answers, questions
+from scenes import Book
 
-PER_RELATION = 50
-RELATIONS = {
-    "above": ("top", "bottom"),
-    "below": ("bottom", "top"),
-    "left of": ("left", "right"),
-    "right of": ("right", "left"),
-}
+CONCEPTS, SCENES = 200, 100
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
@@ -39,42 +37,8 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     return float(centre - half), float(centre + half)
 
 
-class Names:
-    """Every core concept on white, in its own colours and in each tint, at one cell's size."""
-
-    def __init__(self, book: Book, side: int, concepts: list[int]) -> None:
-        self.concepts = concepts
-        self.pictures = np.stack([
-            np.stack([
-                self._on_white(rgba)
-                for rgba in (
-                    book.sprites[side][i],
-                    *(sprites.tint(book.sprites[side][i], COLOURS[c]) for c in COLOUR_LIST),
-                )
-            ])
-            for i in concepts
-        ])  # fmt: skip
-
-    @staticmethod
-    def _on_white(rgba: np.ndarray) -> np.ndarray:
-        return rgba[..., :3] + 1.0 - rgba[..., 3:]
-
-    def distances(self, cell: np.ndarray) -> np.ndarray:
-        """[concepts, 1 + colours] mean squared distances of a cell's picture [s, s, 3]."""
-        return ((self.pictures - cell) ** 2).mean((2, 3, 4))
-
-
-def cut(image: np.ndarray, cell: str) -> np.ndarray:
-    top, left, side = CELLS[cell]
-    inner = side - 2 * MARGIN
-    return image[top + MARGIN : top + MARGIN + inner, left + MARGIN :][:, :inner]
-
-
-def article(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
-
-
-def draw(pipe: PicturebookPipeline, texts: list[str], seed: int, guidance: float) -> np.ndarray:
+def draw(pipe: PicturebookPipeline, texts: list[str], seed: int, guidance: float) -> Tensor:
+    """[n, 3, 48, 48] float32 in [0, 1]; each picture from a noise of its own."""
     images = []
     for start in range(0, len(texts), 64):
         part = texts[start : start + 64]
@@ -87,7 +51,14 @@ def draw(pipe: PicturebookPipeline, texts: list[str], seed: int, guidance: float
                 output_type="np",
             ).images
         )  # fmt: skip
-    return np.concatenate(images)
+    return torch.from_numpy(np.concatenate(images)).permute(0, 3, 1, 2).contiguous()
+
+
+def permuted(folder: Path, seed: int, device: str) -> PicturebookPipeline:
+    pipe = PicturebookPipeline.from_pretrained(folder).to(device)
+    found = untrained(load(pipe, GenerativeProcess()), seed).pipeline
+    assert isinstance(found, PicturebookPipeline)
+    return found
 
 
 def main() -> None:
@@ -97,57 +68,46 @@ def main() -> None:
     parser.add_argument("pipeline", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--controls", type=int, default=3, help="how many permutations")
+    parser.add_argument("--icons", type=Path, default=sprites.FOLDER, help="the sets of icons")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     a = parser.parse_args()
-    pipe = PicturebookPipeline.from_pretrained(a.pipeline).to(a.device)
-    pipe.set_progress_bar_config(disable=True)
-    book = Book()
+    book = Book(icons=a.icons)
     core = [i for i, c in enumerate(book.concepts) if c.core]
-    common = [i for i in core if book.concepts[i].common]
-    titles = {i: book.concepts[i].title for i in core}
-    counts: dict[str, tuple[int, int]] = {}
+    judge, concept, colour = judges.trained(book, core, a.seed)
+    print(f"The judge names {concept:.1%} of new renderings ({len(core)} concepts), {colour:.1%} ")
+    print("of their colours (11, or the icon's own).")
+    commonest = sorted(core, key=lambda i: not book.concepts[i].common)[:CONCEPTS]
+    asked = questions(book, commonest, SCENES, a.seed)
 
-    whole = Names(book, CELLS["whole"][2], core)
-    images = draw(pipe, [article(titles[i]) for i in core], a.seed, a.guidance)
-    named = []
-    for i, image in zip(core, images, strict=True):
-        d = whole.distances(cut(image, "whole"))
-        # among pictures in their own colours: no colour was asked for
-        named.append(core[int(d[:, 0].argmin())] == i)
-    counts[f"concept, {len(core)} core"] = (sum(named), len(named))
-    first = [named[core.index(i)] for i in common]
-    counts[f"concept, {len(common)} commonest (of {len(core)})"] = (sum(first), len(first))
-
-    rng = np.random.default_rng(a.seed)
-    asked = [(i, int(rng.integers(len(COLOUR_LIST)))) for i in common]
-    texts = [f"{article(COLOUR_LIST[c])} {titles[i]}" for i, c in asked]
-    right = [
-        int(whole.distances(cut(image, "whole"))[core.index(i), 1:].argmin()) == c
-        for (i, c), image in zip(asked, draw(pipe, texts, a.seed + 1, a.guidance), strict=True)
-    ]
-    counts["colour, of 11"] = (sum(right), len(right))
-
-    half = Names(book, CELLS["left"][2], core)
-    for relation, cells in RELATIONS.items():
-        pairs = [rng.choice(common, 2, replace=False) for _ in range(PER_RELATION)]
-        texts = [f"{article(titles[x])} {relation} {article(titles[y])}" for x, y in pairs]
-        lenient = strict = 0
-        for (x, y), image in zip(pairs, draw(pipe, texts, a.seed + 2, a.guidance), strict=True):
-            one, two = (half.distances(cut(image, cell))[:, 0] for cell in cells)
-            x_at, y_at = core.index(x), core.index(y)
-            lenient += bool(one[x_at] + two[y_at] < one[y_at] + two[x_at])
-            strict += bool(one.argmin() == x_at and two.argmin() == y_at)
-        counts[f"{relation}, the right way round"] = (lenient, PER_RELATION)
-        counts[f"{relation}, both named"] = (strict, PER_RELATION)
+    models = {"model": PicturebookPipeline.from_pretrained(a.pipeline).to(a.device)}
+    for seed in range(a.controls):
+        models[f"control {seed}"] = permuted(a.pipeline, seed, a.device)
+    right: dict[str, dict[str, list[bool]]] = {}
+    for name, pipe in models.items():
+        pipe.set_progress_bar_config(disable=True)
+        right[name] = {
+            what: answers(what, some, draw(pipe, [q.text for q in some], a.seed, a.guidance),
+                          judge, book, core)
+            for what, some in asked.items()
+        }  # fmt: skip
 
     result = {}
-    for name, (k, n) in counts.items():
-        low, high = wilson(k, n)
-        result[name] = {"share": k / n, "interval": [low, high], "n": n}
-        print(f"{name:40} {k / n:5.2f}  ({low:.2f} to {high:.2f}, n = {n})")
-    unnamed = [titles[i] for i in common if not named[core.index(i)]]
-    print("not named:", ", ".join(unnamed) or "none")
+    for what, model in right["model"].items():
+        controls = [v for name, of in right.items() if name != "model" for v in of[what]]
+        low, high = wilson(sum(model), len(model))
+        share = float(np.mean(model))
+        beside = float(np.mean(controls)) if controls else float("nan")
+        result[what] = {
+            "share": share, "interval": [low, high], "n": len(model), "untrained": beside,
+        }  # fmt: skip
+        interval = f"({low:.2f} to {high:.2f}, n = {len(model)})"
+        print(f"{what:22} {share:5.2f}  {interval}  untrained {beside:.2f}")
+    missed = [
+        q.text for q, r in zip(asked["concept"], right["model"]["concept"], strict=True) if not r
+    ]
+    print("not named:", ", ".join(missed) or "none")
     if a.json:
         a.json.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -9,10 +9,13 @@ from transformers import ElectraConfig, ElectraModel
 
 import words
 from conjure_st.models.pipeline import SLOTS, PicturebookPipeline
-from scenes import BACKGROUNDS, CELLS, COLOUR_LIST, SIZE
+from grammar import BACKGROUNDS, COLOUR_LIST
+from layout import SIZE
+from scenes import PATCHES, SIDES
 
 ZERO_AT_FIRST = ("norm1.linear", "norm1_context.linear", "norm_out.linear", "proj_out")
 WIDTH, LAYERS, HEADS, PATCH = 256, 6, 4, 12
+WORD_NOISE = 0.35  # of a word vector's root mean square
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, WORD_WIDTH = 192, 3, 6, 128
 
 
@@ -73,8 +76,26 @@ def pipeline(seed: int) -> PicturebookPipeline:
     return PicturebookPipeline(words.tokenizer(pieces), text_encoder, transformer, scheduler)
 
 
+def slots(
+    encoder: ElectraModel, ids: Tensor, mask: Tensor, noise: torch.Generator | None = None
+) -> Tensor:
+    """[n, SLOTS, TEXT_WIDTH], what the denoiser sees of texts.
+
+    Args:
+        encoder: the text encoder.
+        ids, mask: [n, tokens] of the texts.
+        noise: shakes the word vectors, so that neighbours in the table come to mean alike.
+    """
+    vectors = encoder.embeddings.word_embeddings(ids)
+    if noise is not None:
+        loud = torch.rand(len(ids), 1, 1, generator=noise, device=ids.device)
+        shake = torch.randn(vectors.shape, generator=noise, device=ids.device)
+        vectors = vectors + WORD_NOISE * loud * shake
+    return encoder(inputs_embeds=vectors, attention_mask=mask).last_hidden_state[:, :SLOTS]
+
+
 class Contents(nn.Module):
-    """Reads the scene off the text's slots; only training uses it.
+    """Reads off the text's slots what every patch of the picture shows; only training uses it.
 
     Who stands where is what word order says, and what a picture teaches last. Asking the text
     encoder for it directly makes relations come with the first objects.
@@ -84,24 +105,35 @@ class Contents(nn.Module):
         super().__init__()
         self.concept = nn.Linear(TEXT_WIDTH, concepts + 1)
         self.colour = nn.Linear(TEXT_WIDTH, len(COLOUR_LIST) + 1)
-        self.background = nn.Linear(TEXT_WIDTH, len(BACKGROUNDS))
-        self.read = nn.Linear(SLOTS * TEXT_WIDTH, len(CELLS) * TEXT_WIDTH)
+        self.side = nn.Linear(TEXT_WIDTH, len(SIDES) + 1)
+        self.background = nn.Linear(SLOTS * TEXT_WIDTH, len(BACKGROUNDS))
+        self.read = nn.Linear(SLOTS * TEXT_WIDTH, PATCHES * TEXT_WIDTH)
 
     def forward(
-        self, pooled: Tensor, concepts: Tensor, colours: Tensor, backgrounds: Tensor
+        self, pooled: Tensor, contents: Tensor, background: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The mean cross-entropy (nats) and the share of filled cells named right."""
-        n = len(pooled)
-        cells = self.read(pooled).view(n, len(CELLS), TEXT_WIDTH)
-        logits = self.concept(cells).float()
-        filled = (concepts < logits.shape[-1] - 1).float()
-        per_cell = nn.functional.cross_entropy(logits.transpose(1, 2), concepts, reduction="none")
-        # empty cells are ten to one, so they count a tenth
-        concept_loss = (per_cell * (0.1 + 0.9 * filled)).sum() / filled.sum()
-        colour = nn.functional.cross_entropy(
-            self.colour(cells).float().transpose(1, 2), colours, reduction="none"
-        )
-        colour_loss = (colour * filled).sum() / filled.sum()
-        background = nn.functional.cross_entropy(self.background(cells[:, 0]).float(), backgrounds)
-        right = ((logits.argmax(-1) == concepts).float() * filled).sum() / filled.sum()
-        return concept_loss + colour_loss + background, right
+        """The mean cross-entropy (nats) and the share of patches with a thing that are named right.
+
+        Args:
+            pooled: [n, SLOTS·TEXT_WIDTH] the slots, end to end.
+            contents: [n, 3, PATCHES] as `scenes.Book.contents` has them.
+            background: [n] indices.
+        """
+        patches = self.read(pooled).view(len(pooled), PATCHES, TEXT_WIDTH)
+        concept, colour, side = contents.unbind(1)
+        filled = (concept < self.concept.out_features - 1).float()
+        named = self.concept(patches).float()
+        # what is there counts ten times what is not, and a thing as much as one that is larger
+        share = filled / filled.sum(1, keepdim=True)
+        weight = (share + 0.1 * (1 - filled) / PATCHES) / len(pooled)
+
+        def entropy(logits: Tensor, target: Tensor) -> Tensor:
+            each = nn.functional.cross_entropy(logits.transpose(1, 2), target, reduction="none")
+            return (each * weight).sum()
+
+        loss = entropy(named, concept)
+        loss = loss + entropy(self.colour(patches).float(), colour)
+        loss = loss + entropy(self.side(patches).float(), side)
+        loss = loss + nn.functional.cross_entropy(self.background(pooled).float(), background)
+        right = ((named.argmax(-1) == concept).float() * share).sum() / len(pooled)
+        return loss, right

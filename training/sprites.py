@@ -1,33 +1,82 @@
-"""Draw emoji once with PIL, as premultiplied RGBA arrays at every size a scene needs."""
+"""Draw icons once, as premultiplied RGBA arrays at every size that a scene needs.
+
+Four sets of emoji, so that a concept is not one picture. They come as npm packages of Iconify
+(`npm pack @iconify-json/noto`: see the README), whose drawings are SVG in one JSON file.
+"""
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
-FONT_SIZE = 109  # the one bitmap strike that Noto Color Emoji has
+SETS = ("noto", "twemoji", "fluent-emoji-flat", "noto-v1")
+FOLDER = Path("runs/icons")
+DRAWN = 96  # pixels: a multiple of nearly all sizes
 
 
 @cache
-def _font() -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(FONT), FONT_SIZE)
+def _set(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """A set's drawings by their names, and the names by code points ("1f436": "dog-face")."""
+    found = sorted(folder.glob(f"iconify-json-{name}-[0-9]*.tgz"))
+    if not found:
+        raise FileNotFoundError(
+            f"No iconify-json-{name}-*.tgz in {folder}. Get it there by: "
+            f"npm pack --pack-destination {folder} @iconify-json/{name}"
+        )
+    parts = []
+    with tarfile.open(found[-1]) as package:
+        for member in ("package/icons.json", "package/chars.json"):
+            file = package.extractfile(member)
+            assert file is not None
+            parts.append(json.load(file))
+    return parts[0], parts[1]
 
 
-def draw(emoji: str) -> Image.Image:
-    """The emoji cut to its ink, centred on a transparent square.
+def _names(emoji: str, name: str, folder: Path) -> list[str]:
+    """What a set may call an emoji: by its own table, or as the first set calls it."""
+    point = "-".join(f"{ord(c):x}" for c in emoji if c != "\ufe0f")
+    return [
+        chars[point]
+        for chars in (_set(name, folder)[1], _set(SETS[0], folder)[1])
+        if point in chars
+    ]
 
-    Raises ValueError when the font has no picture for it (a blank or a row of several glyphs).
+
+def draw(emoji: str, name: str, folder: Path = FOLDER) -> Image.Image:
+    """The emoji as a set draws it, cut to its ink, centred on a transparent square.
+
+    Raises:
+        FileNotFoundError: the set is not in the folder; the message says how to get it.
+        LookupError: the set has no such emoji.
     """
-    canvas = Image.new("RGBA", (300, 160), (0, 0, 0, 0))
-    ImageDraw.Draw(canvas).text((10, 10), emoji, font=_font(), embedded_color=True)
-    box = canvas.getbbox()
-    if box is None or box[2] - box[0] > 150:
-        raise ValueError(f"{FONT.name} has no single picture for {emoji!r}")
-    ink = canvas.crop(box)
+    data = _set(name, folder)[0]
+    for title in _names(emoji, name, folder):
+        alias = data.get("aliases", {}).get(title, {})
+        icon = data["icons"].get(alias.get("parent", title))
+        if icon is not None:
+            break
+    else:
+        raise LookupError(f"{name} has no picture for {emoji!r}.")
+    width = icon.get("width", data.get("width", 16))
+    height = icon.get("height", data.get("height", 16))
+    import resvg_py  # scenes can be said, and pictures compared, without a renderer of SVG
+
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
+    )
+    png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=2 * DRAWN, height=2 * DRAWN))
+    canvas = Image.open(io.BytesIO(png)).convert("RGBA")
+    if alias.get("hFlip"):
+        canvas = canvas.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    ink = canvas.crop(canvas.getbbox())
     side = max(ink.size)
     square = Image.new("RGBA", (side, side), (0, 0, 0, 0))
     square.paste(ink, ((side - ink.width) // 2, (side - ink.height) // 2))

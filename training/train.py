@@ -4,8 +4,9 @@
 
 Every few minutes a checkpoint is kept: weights, their moving average, the optimisers' state, and
 how far it is, in one safetensors file. The same command again goes on where it stopped. Sample
-sheets and a log (JSON lines) are written beside it. The learning rate is held and then falls to
-zero over the last fifth of the minutes.
+sheets and a log (JSON lines) are written beside it, and how many triplets of visual composition the
+pictures and the text encoder alone win. The learning rate is held and then falls to zero over the
+last fifth of the minutes or, so that a run is the same on machines of any speed, of the steps.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +26,25 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
+import sprites
 import words
 from checkpoints import packed, save, unpack
-from conjure_st.models.pipeline import SLOTS, PicturebookPipeline
-from net import Contents, pipeline
+from conjure_st import GenerativeProcess, load
+from conjure_st.agreement.judged import Judged, some
+from conjure_st.agreement.tasks import judged_of
+from conjure_st.controls import text_embeddings
+from conjure_st.denoisers.pipeline import PipelineDenoiser
+from conjure_st.models.pipeline import PicturebookPipeline
+from conjure_st.scorer import TrajectoryScorer
+from net import Contents, pipeline, slots
 from scenes import Book
 
 REPEATS = 2  # noise levels per scene: a second one is cheaper than a second caption
 TEXT_DROP = 0.1
-WORD_NOISE = 0.35  # of a word vector's root mean square: neighbours come to mean alike
 AUXILIARY = 0.1
+TRIPLETS, TIE = 10, 1e-6  # of each of the fifteen parts
+SINGLE = 0.25  # of the scenes have one thing alone, in the end
+FALLING = 0.2  # of the run: while the learning rate falls
 MAX_WEIGHT = 2.0  # a low noise level hardly asks what the text says
 FUSED = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 SHEET = (
@@ -41,27 +52,35 @@ SHEET = (
     "a horse", "a guitar", "a train", "a house", "a tree", "a bird", "a boat in the water",
     "a pizza", "a cat above a car", "a car above a cat", "a dog left of an apple",
     "an apple left of a dog", "a man riding a horse", "a woman playing the guitar",
-    "two dogs in the snow", "three apples", "a black cat on a red background",
-    "an airplane in the sky", "a bus on the street", "a blue bird and a red fish",
-    "a child holding a balloon",
+    "a child holding a balloon", "a girl eating an ice cream",
+    "two dogs in the snow", "three apples", "four birds", "a crowd of penguins",
+    "two cats and three birds", "a big dog and a small cat", "a small dog and a big cat",
+    "a bed without a cat",
+    "a black cat on a red background", "an airplane in the sky", "a bus on the street",
+    "a house at night", "a blue bird and a red fish", "a red bird and a blue fish",
+    "a red apple above a green chair", "a cup, a book and a key",
     "a puppy running through the grass", "a motorcyclist", "a plate of food on a table",
+    "a frog with a hat above it", "a tiger to the right of a blue umbrella",
+    "a king and a queen", "an elderly lady with a violin", "a soccer player kicks the ball",
 )  # fmt: skip
 
 
 class Scenes(Dataset[tuple[Tensor, ...]]):
     """Batch number i is a function of (seed, i) alone, whoever renders it."""
 
-    def __init__(self, book: Book, tokenizer: object, batch: int, seed: int, steps: int) -> None:
+    def __init__(
+        self, book: Book, tokenizer: object, batch: int, seed: int, steps: int, first: int
+    ) -> None:
         self.book, self.tokenizer = book, tokenizer
-        self.batch, self.seed, self.steps = batch, seed, steps
+        self.batch, self.seed, self.steps, self.first = batch, seed, steps, first
 
     def __len__(self) -> int:
         return self.steps
 
     def __getitem__(self, i: int) -> tuple[Tensor, ...]:
         rng = np.random.default_rng((self.seed, i))
-        # objects first: the share of scenes with one thing falls from 0.7 to 0.35
-        single = max(0.35, 0.7 - 0.35 * i / 1500)
+        # objects first: the share of scenes with one thing falls from 0.7
+        single = max(SINGLE, 0.7 - (0.7 - SINGLE) * i / self.first)
         captions, *arrays = self.book.batch(rng, self.batch, single)
         dropped = ["" if rng.random() < TEXT_DROP else c for c in captions]
         tokens = self.tokenizer(
@@ -75,16 +94,9 @@ def loss(
     pipe: PicturebookPipeline, heads: Contents, batch: tuple[Tensor, ...], noise: torch.Generator
 ) -> tuple[Tensor, dict[str, float]]:
     """E_t w(t) ||x̂_0(x_t, t, y) - x_0||², w = 1/(1-ᾱ) clipped (the v-loss), plus the auxiliary."""
-    ids, mask, named, x0, concepts, colours, backgrounds = batch
-    encoder = pipe.text_encoder
-    vectors = encoder.embeddings.word_embeddings(ids)
-    loud = torch.rand(len(ids), 1, 1, generator=noise, device=ids.device)
-    shake = torch.randn(vectors.shape, generator=noise, device=ids.device)
-    vectors = vectors + WORD_NOISE * loud * shake
-    slots = encoder(inputs_embeds=vectors, attention_mask=mask).last_hidden_state[:, :SLOTS]
-    auxiliary, right = heads(
-        slots[named].flatten(1), concepts[named], colours[named], backgrounds[named]
-    )
+    ids, mask, named, x0, contents, backgrounds = batch
+    seen = slots(pipe.text_encoder, ids, mask, noise)
+    auxiliary, right = heads(seen[named].flatten(1), contents[named], backgrounds[named])
     n = len(x0)
     # one low and one high noise level per scene
     u = (
@@ -95,12 +107,12 @@ def loss(
     alpha = pipe.scheduler.alphas_cumprod.to(ids.device)[t].view(-1, 1, 1, 1)
     x0 = x0.repeat(REPEATS, 1, 1, 1)
     epsilon = torch.randn(x0.shape, generator=noise, device=ids.device)
-    slots = slots.repeat(REPEATS, 1, 1)
+    seen = seen.repeat(REPEATS, 1, 1)
     predicted = pipe.transformer(
         hidden_states=alpha.sqrt() * x0 + (1 - alpha).sqrt() * epsilon,
         timestep=t,
-        encoder_hidden_states=slots,
-        pooled_projections=slots.flatten(1),
+        encoder_hidden_states=seen,
+        pooled_projections=seen.flatten(1),
         return_dict=False,
     )[0]
     weight = (1 / (1 - alpha)).clamp(max=MAX_WEIGHT)
@@ -141,24 +153,55 @@ def sheet(pipe: PicturebookPipeline, path: Path, texts: tuple[str, ...] = SHEET)
     path.with_suffix(".txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
 
 
+@cache
+def triplets() -> tuple[Judged, ...]:
+    return tuple(some(part, TRIPLETS) for part in judged_of("VisualCompositionTriplets"))
+
+
+def wins(pipe: PicturebookPipeline) -> dict[str, float]:
+    """The shares of triplets whose paraphrase is nearer than the swap, by pictures and by text."""
+    model = load(pipe, GenerativeProcess.preset("fast"))
+    assert isinstance(model, PipelineDenoiser)
+    pairs = [pair for part in triplets() for pair in part.pairs]
+    pictures = [d.similarity for d in TrajectoryScorer(model).divergences(pairs)]
+    sides = [text_embeddings(model, [pair[i] for pair in pairs]) for i in (0, 1)]
+    text = nn.functional.cosine_similarity(*sides).tolist()
+    found = {}
+    for name, scores in (("pictures", pictures), ("text", text)):
+        gap = np.array(scores).reshape(-1, 2) @ (1, -1)  # paraphrase first, then swap
+        found[name] = float(((gap > TIE) + 0.5 * (abs(gap) <= TIE)).mean())
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("runs/picturebook"))
     parser.add_argument("--minutes", type=float, default=150.0)
+    parser.add_argument("--steps", type=int, help="how long it is, instead of minutes")
     parser.add_argument("--batch", type=int, default=128, help="scenes per step")
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="a pipeline to begin with, instead of noise")
+    parser.add_argument("--icons", type=Path, default=sprites.FOLDER, help="the sets of icons")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--float32", action="store_true", help="no bfloat16 arithmetic")
     parser.add_argument("--save-every", type=float, default=5.0, help="minutes")
+    parser.add_argument(
+        "--snapshots", type=float, default=15.0, help="minutes between pipelines to keep"
+    )
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     device = torch.device(a.device)
 
-    pipe = pipeline(a.seed).to(device)
-    book = Book(words.whole(pipe.tokenizer))
+    pipe = pipeline(a.seed)
+    if a.start:
+        begun = PicturebookPipeline.from_pretrained(a.start)
+        pipe.transformer.load_state_dict(begun.transformer.state_dict())
+        pipe.text_encoder.load_state_dict(begun.text_encoder.state_dict())
+    pipe = pipe.to(device)
+    book = Book(words.whole(pipe.tokenizer), a.icons)
     pipe.set_progress_bar_config(disable=True)
     heads = Contents(len(book.concepts)).to(device)
     modules = {"text_encoder": pipe.text_encoder, "transformer": pipe.transformer, "heads": heads}
@@ -185,7 +228,7 @@ def main() -> None:
         print(f"resumed at step {step}, minute {spent:.1f}", flush=True)
 
     data = DataLoader(
-        Scenes(book, pipe.tokenizer, a.batch, a.seed, 10_000_000),
+        Scenes(book, pipe.tokenizer, a.batch, a.seed, 10_000_000, 1 if a.start else 1500),
         batch_size=None,
         sampler=range(step, 10_000_000),
         num_workers=1 if device.type == "cpu" else 12,
@@ -194,8 +237,15 @@ def main() -> None:
     )
     # on a CPU the fused kernel's backward pass is ten times slower for sequences this short
     kernels = [SDPBackend.MATH] if device.type == "cpu" else list(FUSED)
+    # a CPU without bfloat16 units takes six times as long with it
+    bfloat16 = device.type == "cuda" and not a.float32
     began = last_save = time.monotonic()
-    seen: list[dict[str, float]] = []
+    losses: list[dict[str, float]] = []
+
+    def record(name: str, line: dict[str, float]) -> None:
+        print(json.dumps({k: round(v, 4) for k, v in line.items()}), flush=True)
+        with (a.out / name).open("a") as log:
+            log.write(json.dumps(line) + "\n")
 
     def keep(minutes: float) -> None:
         tensors = {f"model.{k}": p.detach() for k, p in parameters.items()}
@@ -208,23 +258,27 @@ def main() -> None:
             for k, p in parameters.items():
                 p.copy_(average[k])
             sheet(pipe, a.out / f"sheet-{step:06d}.png")
+            record("evaluation.jsonl", {"step": step, "minutes": minutes, **wins(pipe)})
             pipe.save_pretrained(a.out / "pipeline", safe_serialization=True)
+            kept = sorted(a.out.glob("pipeline-*"))
+            if minutes >= a.snapshots * (len(kept) + 1):
+                pipe.save_pretrained(a.out / f"pipeline-{step:06d}", safe_serialization=True)
             for k, p in parameters.items():
                 p.copy_(live[k])
 
     for batch in data:
         minutes = spent + (time.monotonic() - began) / 60
-        if minutes >= a.minutes:
+        done = step / a.steps if a.steps else minutes / a.minutes
+        if done >= 1:
             break
-        remaining = min(1.0, (a.minutes - minutes) / (0.2 * a.minutes))
-        rate = a.rate * min(1.0, (step + 1) / 200) * remaining
+        rate = a.rate * min(1.0, (step + 1) / 200, (1 - done) / FALLING)
         for group, share in zip(
             (g for o in optimiser_list for g in o.param_groups), (1.0, 0.5), strict=True
         ):
             group["lr"] = rate * share
         noise = torch.Generator(device).manual_seed(a.seed * 1_000_003 + step)
         with sdpa_kernel(kernels):
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=not a.float32):
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
                 value, shown = loss(pipe, heads, tuple(b.to(device) for b in batch), noise)
             value.backward()
         nn.utils.clip_grad_norm_(list(parameters.values()), 1.0, foreach=True)
@@ -235,14 +289,12 @@ def main() -> None:
         decay = min(0.999, (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.values()), list(parameters.values()), 1 - decay)
-        seen.append(shown)
+        losses.append(shown)
         if step % 50 == 0:
-            line: dict[str, float] = {k: float(np.mean([s[k] for s in seen])) for k in shown}
+            line: dict[str, float] = {k: float(np.mean([s[k] for s in losses])) for k in shown}
             line |= {"step": step, "minutes": minutes, "scenes": step * a.batch}
-            seen.clear()
-            print(json.dumps({k: round(v, 4) for k, v in line.items()}), flush=True)
-            with (a.out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
+            losses.clear()
+            record("log.jsonl", line)
         if time.monotonic() - last_save > 60 * a.save_every:
             keep(minutes)
             last_save = time.monotonic()

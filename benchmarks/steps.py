@@ -1,0 +1,125 @@
+"""Which steps of the process carry the agreement? Every step alone, beside all of them.
+
+    python benchmarks/steps.py VisualCompositionTriplets sts14-images.tsv --limit 200
+
+A row is the process compared at one step, from the noisiest to the last; the trajectories are the
+same. Printed for each: the timestep, the step's share of the Jeffreys divergence, the task's main
+measure x 100 with its 95 % interval, and its paired lead over the untrained control.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from conjure_st import GenerativeProcess, TrajectoryCache, load
+from conjure_st.agreement.compare import Comparison, Scored, compare
+from conjure_st.agreement.files import read_pairs
+from conjure_st.agreement.judged import Judged, some
+from conjure_st.agreement.tasks import judged_of
+from conjure_st.controls import untrained
+from conjure_st.denoisers import Denoiser
+from conjure_st.denoisers.pipeline import PipelineDenoiser
+from conjure_st.scorer import TrajectoryScorer
+
+Steps = tuple[int, ...]
+
+
+def scored(
+    denoiser: Denoiser, parts: list[Judged], at: list[Steps]
+) -> tuple[dict[Steps, np.ndarray], np.ndarray]:
+    """c of all pairs compared at each of the choices of steps, and each step's share of J.
+
+    Every step is evaluated once: the choices find it in the cache.
+    """
+    assert isinstance(denoiser, PipelineDenoiser)
+    pairs = [pair for part in parts for pair in part.pairs]
+    cache = TrajectoryCache(max_bytes=4 << 30)
+    whole = TrajectoryScorer(denoiser, cache=cache).divergences(pairs, show_progress_bar=True)
+    share = np.mean([d.per_step.sum(0) for d in whole], axis=0)
+    found = {}
+    for steps in at:
+        process = denoiser.process.replace(compared_steps=steps)
+        scorer = TrajectoryScorer(load(denoiser.pipeline, process), cache=cache)
+        found[steps] = np.array([d.similarity for d in scorer.divergences(pairs)])
+    return found, share / share.sum()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tasks", nargs="+", metavar="TASK-OR-FILE")
+    parser.add_argument("--model", default="picturebook")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--limit", type=int, default=100_000, help="units of each part")
+    parser.add_argument("--control-seeds", type=int, default=3)
+    parser.add_argument("--device")
+    parser.add_argument("--json", type=Path)
+    a = parser.parse_args()
+    denoiser = load(a.model, GenerativeProcess(steps=a.steps, samples=1), device=a.device)
+    assert isinstance(denoiser, PipelineDenoiser)
+    at: list[Steps] = [(k,) for k in range(a.steps)] + [tuple(range(a.steps))]
+    timesteps = [round(float(t)) for t in denoiser.schedule.timesteps]
+    rows: list[dict[str, object]] = []
+    for task in a.tasks:
+        whole = [read_pairs(task)] if Path(task).exists() else judged_of(task)
+        parts = [some(part, a.limit) for part in whole]
+        ends = np.cumsum([len(part.pairs) for part in parts])[:-1]
+        ours, share = scored(denoiser, parts, at)
+        controls = [
+            scored(untrained(denoiser, seed), parts, at)[0] for seed in range(a.control_seeds)
+        ]
+        print(f"\n{task}, {sum(len(part.pairs) for part in parts)} pairs\n")
+        print("| step | timestep | share of J | ours | 95 % | untrained | lead |")
+        print("|---:|---:|---:|---:|:---:|---:|:---:|")
+        for steps in at:
+            both = [
+                Scored(name, {}, tuple(np.split(np.stack(values), ends, axis=1)), 0, 0, 0.0)
+                for name, values in (
+                    ("ours", [ours[steps]]),
+                    ("untrained", [c[steps] for c in controls]),
+                )
+            ]
+            found = compare(task, parts, both)
+            rows.append(_row(found, steps, timesteps, share))
+            print(_line(rows[-1], all_of_them=len(steps) > 1), flush=True)
+    if a.json:
+        a.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def _row(
+    found: Comparison, steps: Steps, timesteps: list[int], share: np.ndarray
+) -> dict[str, object]:
+    measure = found.measures[0]
+    ours, control = (line.whole[measure] for line in found.lines)
+    lead = found.lines[1].ahead
+    assert lead is not None
+    return {
+        "task": found.task,
+        "steps": list(steps),
+        "timesteps": [timesteps[k] for k in steps],
+        "share": float(share[list(steps)].sum()),
+        "measure": measure,
+        "ours": [ours.value, ours.low, ours.high],
+        "untrained": control.value,
+        "lead": [lead.value, lead.low, lead.high],
+    }
+
+
+def _line(row: dict, all_of_them: bool) -> str:  # type: ignore[type-arg]
+    step = "all" if all_of_them else row["steps"][0]
+    timestep = "" if all_of_them else row["timesteps"][0]
+    ours, low, high = (100 * x for x in row["ours"])
+    _, lead_low, lead_high = (100 * x for x in row["lead"])
+    return (
+        f"| {step} | {timestep} | {row['share']:.2f} | {ours:.1f} | {low:.1f} to {high:.1f} "
+        f"| {100 * row['untrained']:.1f} | {lead_low:.1f} to {lead_high:.1f} |"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""What the embedded model learns from: scenes, where their things stand, and captions for them."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+
+import grammar
+import scenes
+import speaker
+import sprites
+import vocabulary
+from grammar import BACKGROUNDS, Grammar, Scene, plain
+from layout import SIZE, Thing, boxes
+from vocabulary import COLOURS, Concept
+
+A, B, C = Thing(0), Thing(1), Thing(2)
+
+
+@pytest.fixture(scope="module")
+def says() -> Grammar:
+    return Grammar([*vocabulary.core(), Concept("", "thing", ("thimble",), core=False)])
+
+
+@pytest.fixture(scope="module")
+def said(says: Grammar) -> list[Scene]:
+    rng = np.random.default_rng(0)
+    return [says.scene(rng) for _ in range(3000)]
+
+
+@pytest.fixture
+def book(monkeypatch: pytest.MonkeyPatch) -> scenes.Book:
+    """Three concepts: a red, a green and a blue square."""
+    hues = {"R": (255, 0, 0, 255), "G": (0, 255, 0, 255), "B": (0, 0, 255, 255)}
+    kinds = {"R": "person", "G": "vehicle", "B": "thing"}
+    known = [Concept(e, kinds[e], (e.lower(),), core=True, common=e != "B") for e in hues]
+
+    def draw(emoji: str, name: str, folder: Path) -> Image.Image:
+        if emoji == "G" and name == sprites.SETS[1]:
+            raise LookupError("no such emoji")
+        return Image.new("RGBA", (96, 96), hues[emoji])
+
+    monkeypatch.setattr(sprites, "draw", draw)
+    monkeypatch.setattr(scenes, "core", lambda: known)
+    rare = [Concept("R", "thing", ("rare",), core=False)]
+    monkeypatch.setattr(scenes, "tail", lambda taken: rare)
+    # every kind that the grammar asks for
+    monkeypatch.setattr(speaker, "CLOTHES", ("b",))
+    return scenes.Book()
+
+
+# --- where things stand ------------------------------------------------------------------------
+
+
+def test_a_relation_is_seen_from_either_side() -> None:
+    [above], [below] = boxes([A, B], [("above", 0, 1)])
+    assert above[1] + above[2] <= below[1]
+    assert boxes([B, A], [("above", 1, 0)]) == [[below], [above]]
+    [left], [right] = boxes([A, B], [("left of", 0, 1)])
+    assert left[0] + left[2] <= right[0] and left[1] == right[1]
+    assert boxes([A, B], [("left of", 1, 0)]) == [[right], [left]]
+
+
+@pytest.mark.parametrize("things", [(A, B), (A, B, C), (A, B, C, Thing(3))])
+def test_without_a_relation_the_order_of_mention_changes_nothing(things: tuple[Thing, ...]) -> None:
+    there = dict(zip(things, boxes(things), strict=True))
+    assert dict(zip(things[::-1], boxes(things[::-1]), strict=True)) == there
+    assert len({tuple(b) for b in there.values()}) == len(things)
+
+
+def test_two_relations_of_one_thing_hold_both() -> None:
+    for upper, lower in ((0, 1), (1, 0)):
+        for left, right in ((0, 2), (2, 0)):
+            found = boxes([A, B, C], [("above", upper, lower), ("left of", left, right)])
+            assert found[upper][0][1] < found[lower][0][1]
+            assert found[left][0][0] < found[right][0][0]
+            assert len({box for [box] in found}) == 3
+
+
+def test_counts_share_places_and_sizes_show() -> None:
+    assert boxes([Thing(0, 3)])[0] == boxes([Thing(0, 4)])[0][:3]
+    three, four = (boxes([Thing(0, n), B])[0] for n in (3, 4))
+    assert three == four[:3] and len(set(four)) == 4
+    [big], [small] = boxes([Thing(0, size="big"), Thing(1, size="small")])
+    assert big[2] == 3 * small[2]
+    assert big[1] + big[2] == small[1] + small[2]  # on one ground
+
+
+def test_who_rides_overlaps_what_is_ridden() -> None:
+    for name in ("riding", "holding"):
+        [one], [two] = boxes([A, B], [(name, 0, 1)])
+        assert one[0] < two[0] + two[2] and two[0] < one[0] + one[2]
+        assert one[1] < two[1] + two[2] and two[1] < one[1] + one[2]
+        assert boxes([A, B], [(name, 0, 1)]) != boxes([A, B])
+
+
+def test_everything_said_fits_into_the_picture(said: list[Scene]) -> None:
+    for scene in said:
+        places = boxes(scene.things, scene.relations)
+        assert [len(p) for p in places] == [t.count for t in scene.things]
+        for left, top, side in (box for p in places for box in p):
+            assert min(left, top) >= 0 and max(left, top) + side <= SIZE
+            assert side in scenes.SIDES
+
+
+# --- what is said ------------------------------------------------------------------------------
+
+
+def test_texts_of_the_evaluation_are_never_said(says: Grammar) -> None:
+    assert len(grammar.held_out()) > 5000
+    rng = np.random.default_rng(1)
+    free = [plain(says.scene(rng, single=0.9).caption) for _ in range(2000)]
+    often = {text for text, n in Counter(free).most_common(20) if n > 1}
+    assert often
+    held = says.held_out
+    try:
+        says.held_out = frozenset(often)
+        rng = np.random.default_rng(1)
+        kept = [plain(says.scene(rng, single=0.9).caption) for _ in range(2000)]
+    finally:
+        says.held_out = held
+    assert not often & set(kept)
+
+
+def test_captions_name_what_they_show(says: Grammar, said: list[Scene]) -> None:
+    """Some name of every thing, and its colour's, stand in the caption."""
+    for scene in said:
+        words = plain(scene.caption)
+        for thing in scene.things:
+            names = says.concepts[thing.concept].names
+            forms = [*names, *(speaker.plural(n) for n in names)]
+            assert any(form in words for form in forms), scene
+            if thing.colour:
+                assert any(n in words for n in vocabulary.COLOUR_NAMES[thing.colour]), scene
+
+
+def test_every_kind_of_scene_is_said(said: list[Scene]) -> None:
+    relations = Counter(r[0] for s in said for r in s.relations)
+    assert set(relations) == {"above", "left of", "riding", "holding"}
+    assert {len(s.things) for s in said} == {1, 2, 3}
+    assert {t.count for s in said for t in s.things} == set(range(1, 10))
+    assert {t.size for s in said for t in s.things} == {None, "big", "small"}
+    assert {s.background for s in said} == set(BACKGROUNDS)
+    words = [plain(s.caption).split() for s in said]
+    assert sum("without" in w for w in words) > 10 and sum("bigger" in w for w in words) > 5
+
+
+def test_the_same_numbers_say_the_same(says: Grammar) -> None:
+    one, two = (np.random.default_rng(5) for _ in range(2))
+    assert [says.scene(one) for _ in range(200)] == [says.scene(two) for _ in range(200)]
+
+
+def test_plurals_and_articles() -> None:
+    many = {"mouse": "mice", "fireman": "firemen", "box": "boxes", "mug of beer": "mugs of beer"}
+    assert {noun: speaker.plural(noun) for noun in many} == many
+    assert speaker.article("orange bus") == "an orange bus"
+
+
+# --- what is shown -----------------------------------------------------------------------------
+
+
+def test_a_picture_shows_its_things_where_they_stand(book: scenes.Book) -> None:
+    picture = book.render(Scene("", (Thing(0), Thing(2)), (("above", 0, 1),)))
+    assert picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.float32
+    assert np.allclose(picture[12, 24], (1, 0, 0)) and np.allclose(picture[36, 24], (0, 0, 1))
+    assert np.allclose(picture[24, 4], 1)  # white beside them
+    red = book.render(Scene("", (Thing(2, colour="red"),)))[24, 24]
+    assert red[0] > red[2] + 0.2
+    night = book.render(Scene("", (Thing(0, size="small"),), (), "night"))
+    assert night[2, 2].max() < 0.4 and np.allclose(night[24, 24], (1, 0, 0))
+
+
+def test_contents_are_what_every_patch_shows(book: scenes.Book) -> None:
+    concept, colour, side = book.contents(Scene("", (Thing(1, colour="blue"), Thing(0))))
+    nothing = len(book.concepts)
+    middle = np.array([[0, 0, 1, 1]] * 2).ravel()  # in the order of concepts
+    assert concept.reshape(4, 4)[1:3].ravel().tolist() == middle.tolist()
+    assert (concept.reshape(4, 4)[[0, 3]] == nothing).all()
+    blue = list(COLOURS).index("blue")
+    assert set(colour[concept == 1]) == {blue} and set(colour[concept == 0]) == {len(COLOURS)}
+    assert set(side[concept != nothing]) == {scenes.SIDES.index(24)}
+    # what is painted last is what a patch shows
+    ridden = book.contents(Scene("", (Thing(0), Thing(1)), (("riding", 0, 1),)))[0].reshape(4, 4)
+    assert ridden[0, 1] == ridden[1, 1] == 0 and ridden[3, 0] == 1
+
+
+def test_a_set_without_an_emoji_borrows_it(book: scenes.Book) -> None:
+    for style in range(len(sprites.SETS)):
+        assert np.allclose(book.render(Scene("", (Thing(1),)), style)[24, 24], (0, 1, 0))
+
+
+def test_a_batch_is_what_its_seed_says(book: scenes.Book) -> None:
+    book.grammar.pools |= {k: np.array([2]) for k in ("food", "instrument", "sport", "animal")}
+    book.grammar.summed |= {k: np.ones(1) for k in ("food", "instrument", "sport", "animal")}
+    captions, pictures, contents, backgrounds = book.batch(np.random.default_rng(3), 20)
+    again = book.batch(np.random.default_rng(3), 20)
+    assert captions == again[0] and np.array_equal(pictures, again[1])
+    assert pictures.shape == (20, 3, SIZE, SIZE) and abs(pictures).max() <= 1
+    assert contents.shape == (20, 3, scenes.PATCHES) and backgrounds.shape == (20,)
+    other = book.batch(np.random.default_rng(4), 20)
+    assert captions != other[0]
