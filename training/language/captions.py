@@ -1,7 +1,7 @@
 """Documents of captions: one scene, said in several ways, then plain statements about it.
 
 The things, their names, colours and settings are those of the picture book (`../vocabulary.py`,
-`../concepts.tsv`, `../scenes.py`); what is done to them is in `deeds.py`. Nothing is drawn.
+`../concepts.tsv`); what is done to them is in `deeds.py`. Nothing is drawn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 sys.path.append(str(Path(__file__).parent.parent))
 from deeds import DEEDS, Deed, forms
 
-from scenes import ABOVE, ADJECTIVES, BELOW, BESIDE, LEFT, OPENINGS, RIGHT, plural
+from phrases import plural
 from vocabulary import COLOUR_NAMES, COLOURS, SETTINGS, core, tail
 
 KIND_NAMES = {
@@ -37,6 +37,22 @@ PEOPLE = (
     "a few children/some kids",
     "a crowd/many people",
 )
+# fmt: off
+ABOVE = ("above", "over", "on top of", "on", "on the back of", "behind", "on the edge of")
+BELOW = ("below", "under", "beneath", "underneath", "in front of")
+LEFT = ("to the left of", "left of", "on the left of", "on the left side of")
+RIGHT = ("to the right of", "right of", "on the right of", "on the right side of")
+BESIDE = ("and", "next to", "beside", "with", "near", "and", "by", "at", "close to", "alongside")
+ADJECTIVES = (
+    "beautiful", "nice", "old", "young", "new", "cute", "wooden", "single", "happy", "lone",
+    "little", "pretty", "fluffy", "shiny", "funny", "empty", "modern", "full", "passenger",
+    "adult", "baby", "smiling", "tired", "wild", "elderly", "vintage", "plain", "wet",
+)
+OPENINGS = (
+    "a photo of", "a picture of", "there is", "an image of", "this is", "we see",
+    "a drawing of", "a close up of", "a view of", "the side of",
+)
+# fmt: on
 RELATIONS = {"above": (ABOVE, BELOW), "left": (LEFT, RIGHT), "beside": (BESIDE, BESIDE)}
 
 
