@@ -26,11 +26,12 @@ def main() -> None:
     )
     parser.add_argument("pipeline", type=Path)
     parser.add_argument("--to", type=Path, default=PACKAGE)
+    parser.add_argument("--shard", default="10GB", help="the largest file, as in 15MB")
     a = parser.parse_args()
     pipe = PicturebookPipeline.from_pretrained(a.pipeline).to(dtype=torch.float16)
     for part in ("text_encoder", "tokenizer", "transformer", "scheduler"):
         shutil.rmtree(a.to / part, ignore_errors=True)
-    pipe.save_pretrained(a.to, safe_serialization=True)
+    pipe.save_pretrained(a.to, safe_serialization=True, max_shard_size=a.shard)
     for config in a.to.rglob("*.json"):
         # where it lay on the machine that trained it is nobody's business
         settings = json.loads(config.read_text())
