@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from conjure_st import ConjureCrossEncoder
+from conjure_st import ConjureCrossEncoder, GenerativeProcess
 from conjure_st.agreement.compare import compare, score
 from conjure_st.agreement.files import read_pairs
 from conjure_st.agreement.judged import Judged, some
@@ -36,7 +36,9 @@ def checkpoints(run: Path) -> dict[int, Path]:
 
 def measured(pipeline: Path, tasks: dict[str, list[Judged]]) -> dict[str, list[list[float]]]:
     """Of each task and each of ROWS: value and 95 % interval."""
-    model = ConjureCrossEncoder(str(pipeline), preset="fast", cache="off")
+    model = ConjureCrossEncoder(
+        str(pipeline), process=GenerativeProcess.preset("fast"), cache="off"
+    )
     rows = rows_of_model(
         model, "", ("untrained", "text-encoder"), similarity="normalised", control_seeds=1
     )
