@@ -3,6 +3,7 @@
     python training/export.py runs/picturebook/pipeline
 
 Weights are stored as float16 safetensors (they run as float32, into which the loader casts them).
+Beside them goes the sheet of samples that the model card shows, drawn by the weights as stored.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 
 from conjure_st.models.pipeline import PicturebookPipeline
+from sheet import sheet
 
 PACKAGE = Path(__file__).parent.parent / "conjure_st" / "models" / "picturebook"
 LIMIT = 40_000_000  # bytes; the wheel carries them
@@ -37,6 +39,9 @@ def main() -> None:
         settings = json.loads(config.read_text())
         if settings.pop("_name_or_path", None) is not None:
             config.write_text(json.dumps(settings, indent=2) + "\n")
+    stored = PicturebookPipeline.from_pretrained(a.to)
+    stored.set_progress_bar_config(disable=True)
+    sheet(stored, a.to / "samples.png")
     size = sum(path.stat().st_size for path in a.to.rglob("*") if path.is_file())
     if size > LIMIT:
         raise SystemExit(f"{a.to} has {size} bytes; the wheel may carry {LIMIT}.")

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -38,6 +37,7 @@ from conjure_st.models.pipeline import PicturebookPipeline
 from conjure_st.scorer import TrajectoryScorer
 from net import Contents, pipeline, slots
 from scenes import Book
+from sheet import sheet
 
 REPEATS = 2  # noise levels per scene: a second one is cheaper than a second caption
 TEXT_DROP = 0.1
@@ -47,22 +47,6 @@ SINGLE = 0.25  # of the scenes have one thing alone, in the end
 FALLING = 0.2  # of the run: while the learning rate falls
 MAX_WEIGHT = 2.0  # a low noise level hardly asks what the text says
 FUSED = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
-SHEET = (
-    "a dog", "a cat", "a man", "a woman", "a car", "a red car", "an apple", "a green apple",
-    "a horse", "a guitar", "a train", "a house", "a tree", "a bird", "a boat in the water",
-    "a pizza", "a cat above a car", "a car above a cat", "a dog left of an apple",
-    "an apple left of a dog", "a man riding a horse", "a woman playing the guitar",
-    "a child holding a balloon", "a girl eating an ice cream",
-    "two dogs in the snow", "three apples", "four birds", "a crowd of penguins",
-    "two cats and three birds", "a big dog and a small cat", "a small dog and a big cat",
-    "a bed without a cat",
-    "a black cat on a red background", "an airplane in the sky", "a bus on the street",
-    "a house at night", "a blue bird and a red fish", "a red bird and a blue fish",
-    "a red apple above a green chair", "a cup, a book and a key",
-    "a puppy running through the grass", "a motorcyclist", "a plate of food on a table",
-    "a frog with a hat above it", "a tiger to the right of a blue umbrella",
-    "a king and a queen", "an elderly lady with a violin", "a soccer player kicks the ball",
-)  # fmt: skip
 
 
 class Scenes(Dataset[tuple[Tensor, ...]]):
@@ -133,24 +117,6 @@ def optimisers(modules: list[nn.Module], rate: float) -> list[torch.optim.Optimi
     muon = torch.optim.Muon(hidden, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     adam = torch.optim.AdamW(other, lr=rate / 2, betas=(0.9, 0.98), weight_decay=0.0, foreach=True)
     return [muon, adam]
-
-
-def sheet(pipe: PicturebookPipeline, path: Path, texts: tuple[str, ...] = SHEET) -> None:
-    """A contact sheet, eight to a row, the captions in a text file beside it."""
-    generators = [torch.Generator().manual_seed(i) for i in range(len(texts))]
-    images = pipe(
-        list(texts), num_inference_steps=20, guidance_scale=2.0, generator=generators,
-        output_type="np",
-    ).images  # fmt: skip
-    side, columns = images.shape[1], 8
-    rows = -(-len(texts) // columns)
-    canvas = np.ones((rows * side, columns * side, 3), dtype=np.float32)
-    for i, image in enumerate(images):
-        y, x = divmod(i, columns)
-        canvas[y * side : (y + 1) * side, x * side : (x + 1) * side] = image
-    picture = Image.fromarray((canvas * 255).round().astype(np.uint8))
-    picture.resize((picture.width * 3, picture.height * 3), Image.Resampling.NEAREST).save(path)
-    path.with_suffix(".txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
 
 
 @cache
