@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from diffusers import DDIMScheduler, SD3Transformer2DModel
 from torch import Tensor, nn
@@ -94,38 +97,28 @@ def slots(
     return encoder(inputs_embeds=vectors, attention_mask=mask).last_hidden_state[:, :SLOTS]
 
 
-class Contents(nn.Module):
-    """Reads off the text's slots what every patch of the picture shows; only training uses it.
+class Names(nn.Module):
+    """Names what every patch of a picture shows, from one vector a patch."""
 
-    Who stands where is what word order says, and what a picture teaches last. Asking the text
-    encoder for it directly makes relations come with the first objects.
-    """
-
-    def __init__(self, concepts: int) -> None:
+    def __init__(self, width: int, concepts: int) -> None:
         super().__init__()
-        self.concept = nn.Linear(TEXT_WIDTH, concepts + 1)
-        self.colour = nn.Linear(TEXT_WIDTH, len(COLOUR_LIST) + 1)
-        self.side = nn.Linear(TEXT_WIDTH, len(SIDES) + 1)
-        self.background = nn.Linear(SLOTS * TEXT_WIDTH, len(BACKGROUNDS))
-        self.read = nn.Linear(SLOTS * TEXT_WIDTH, PATCHES * TEXT_WIDTH)
+        self.concept = nn.Linear(width, concepts + 1)
+        self.colour = nn.Linear(width, len(COLOUR_LIST) + 1)
+        self.side = nn.Linear(width, len(SIDES) + 1)
 
-    def forward(
-        self, pooled: Tensor, contents: Tensor, background: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, patches: Tensor, contents: Tensor) -> tuple[Tensor, Tensor]:
         """The mean cross-entropy (nats) and the share of patches with a thing that are named right.
 
         Args:
-            pooled: [n, SLOTS·TEXT_WIDTH] the slots, end to end.
+            patches: [n, PATCHES, width].
             contents: [n, 3, PATCHES] as `scenes.Book.contents` has them.
-            background: [n] indices.
         """
-        patches = self.read(pooled).view(len(pooled), PATCHES, TEXT_WIDTH)
         concept, colour, side = contents.unbind(1)
         filled = (concept < self.concept.out_features - 1).float()
         named = self.concept(patches).float()
         # what is there counts ten times what is not, and a thing as much as one that is larger
         share = filled / filled.sum(1, keepdim=True)
-        weight = (share + 0.1 * (1 - filled) / PATCHES) / len(pooled)
+        weight = (share + 0.1 * (1 - filled) / PATCHES) / len(patches)
 
         def entropy(logits: Tensor, target: Tensor) -> Tensor:
             each = nn.functional.cross_entropy(logits.transpose(1, 2), target, reduction="none")
@@ -134,6 +127,62 @@ class Contents(nn.Module):
         loss = entropy(named, concept)
         loss = loss + entropy(self.colour(patches).float(), colour)
         loss = loss + entropy(self.side(patches).float(), side)
-        loss = loss + nn.functional.cross_entropy(self.background(pooled).float(), background)
-        right = ((named.argmax(-1) == concept).float() * share).sum() / len(pooled)
+        right = ((named.argmax(-1) == concept).float() * share).sum() / len(patches)
         return loss, right
+
+
+class Contents(nn.Module):
+    """Reads the scene off the text's slots; only training uses it.
+
+    Who stands where is what word order says, and what a picture teaches last. Asking the text
+    encoder for it directly makes relations come with the first objects.
+    """
+
+    def __init__(self, concepts: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(SLOTS * TEXT_WIDTH, PATCHES * TEXT_WIDTH)
+        self.names = Names(TEXT_WIDTH, concepts)
+        self.background = nn.Linear(SLOTS * TEXT_WIDTH, len(BACKGROUNDS))
+
+    def forward(
+        self, pooled: Tensor, contents: Tensor, background: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `Names`, with the background's cross-entropy.
+
+        Args:
+            pooled: [n, SLOTS·TEXT_WIDTH] the slots, end to end.
+            contents: [n, 3, PATCHES].
+            background: [n] indices.
+        """
+        patches = self.read(pooled).view(len(pooled), PATCHES, TEXT_WIDTH)
+        loss, right = self.names(patches, contents)
+        return loss + nn.functional.cross_entropy(
+            self.background(pooled).float(), background
+        ), right
+
+
+class Halfway(nn.Module):
+    """Names what a patch is to show from the denoiser's own vector of it, two blocks before the
+    end; only training uses it.
+
+    Squared pixels teach a denoiser slowly which of eight hundred things it is to draw in which
+    corner. Asked for that in words, it binds things to places and colours by itself, and not the
+    text encoder for it.
+    """
+
+    BLOCK = 3  # of 0 .. LAYERS - 1
+
+    def __init__(self, concepts: int) -> None:
+        super().__init__()
+        self.names = Names(WIDTH, concepts)
+
+    @contextmanager
+    def watching(self, transformer: SD3Transformer2DModel) -> Iterator[list[Tensor]]:
+        """A list that the block's picture tokens [n, PATCHES, WIDTH] are put into."""
+        found: list[Tensor] = []
+        block = transformer.transformer_blocks[self.BLOCK]
+        hook = block.register_forward_hook(lambda _block, _given, out: found.append(out[1]))
+        try:
+            yield found
+        finally:
+            hook.remove()

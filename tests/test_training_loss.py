@@ -1,0 +1,175 @@
+"""How the embedded model learns: the loss, its auxiliary heads, and going on from a checkpoint."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, SD3Transformer2DModel
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import ElectraConfig, ElectraModel
+
+from conjure_st.models.pipeline import SLOTS
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+
+import checkpoints
+import train
+from grammar import COLOUR_LIST
+from layout import SIZE, UNIT
+from net import TEXT_WIDTH, WIDTH, Contents, Halfway, Names, slots
+from scenes import PATCHES, SIDES
+
+CONCEPTS, N = 5, 6
+
+
+class Small:
+    """A pipeline's parts, with four narrow blocks."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.text_encoder = ElectraModel(
+            ElectraConfig(
+                vocab_size=40, embedding_size=16, hidden_size=TEXT_WIDTH, num_hidden_layers=1,
+                num_attention_heads=2, intermediate_size=32, hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0, type_vocab_size=1, pad_token_id=0,
+            )
+        )  # fmt: skip
+        self.transformer = SD3Transformer2DModel(
+            sample_size=SIZE, patch_size=UNIT, in_channels=3, out_channels=3, num_layers=5,
+            attention_head_dim=WIDTH // 2, num_attention_heads=2, joint_attention_dim=TEXT_WIDTH,
+            caption_projection_dim=WIDTH, pooled_projection_dim=SLOTS * TEXT_WIDTH,
+            pos_embed_max_size=SIZE // UNIT,
+        )  # fmt: skip
+        self.scheduler = DDIMScheduler(
+            beta_schedule="squaredcos_cap_v2", prediction_type="sample", clip_sample=False
+        )
+        self.heads, self.halfway = Contents(CONCEPTS), Halfway(CONCEPTS)
+
+    @property
+    def modules(self) -> list[torch.nn.Module]:
+        return [self.text_encoder, self.transformer, self.heads, self.halfway]
+
+    def loss(self, batch: tuple[Tensor, ...], step: int) -> tuple[Tensor, dict[str, float]]:
+        noise = torch.Generator().manual_seed(step)
+        return train.loss(self, self.heads, self.halfway, batch, noise)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def small() -> Small:
+    return Small()
+
+
+@pytest.fixture(scope="module")
+def batch() -> tuple[Tensor, ...]:
+    """Six texts, the last of them dropped."""
+    chance = torch.Generator().manual_seed(1)
+    ids = torch.randint(1, 40, (N, SLOTS + 4), generator=chance)
+    contents = torch.stack(
+        [
+            torch.randint(0, most + 1, (N, PATCHES), generator=chance)
+            for most in (CONCEPTS, len(COLOUR_LIST), len(SIDES))
+        ],
+        1,
+    )
+    contents[:, 0, 0] = 1  # something is there
+    named = torch.arange(N) < N - 1
+    pictures = torch.rand(N, 3, SIZE, SIZE, generator=chance) * 2 - 1
+    background = torch.zeros(N, dtype=torch.int64)
+    return ids, torch.ones_like(ids), named, pictures, contents, background
+
+
+def step(model: Small, optimisers: list[torch.optim.Optimizer], batch: tuple[Tensor, ...],
+         number: int) -> float:  # fmt: skip
+    value, _ = model.loss(batch, number)
+    value.backward()
+    for optimiser in optimisers:
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+    return value.item()
+
+
+def test_a_head_that_knows_is_right_and_pays_nothing(batch: tuple[Tensor, ...]) -> None:
+    contents = batch[4]
+    names = Names(3 * 16, CONCEPTS)
+    vectors = torch.cat(
+        [torch.nn.functional.one_hot(c, 16).float() for c in contents.unbind(1)], -1
+    )
+    with torch.no_grad():
+        for i, layer in enumerate((names.concept, names.colour, names.side)):
+            layer.weight.zero_()
+            layer.bias.zero_()
+            layer.weight[:, 16 * i : 16 * i + layer.out_features] = 50 * torch.eye(
+                layer.out_features
+            )
+        loss, right = names(vectors, contents)
+        assert loss.item() == pytest.approx(0, abs=1e-6) and right.item() == pytest.approx(1)
+        names.concept.weight.neg_()
+        loss, right = names(vectors, contents)
+    assert loss.item() > 10 and right.item() == 0
+
+
+def test_every_part_learns_from_the_loss(small: Small, batch: tuple[Tensor, ...]) -> None:
+    value, parts = small.loss(batch, 0)
+    assert set(parts) == {"mse", "aux", "named", "halfway", "bound"}
+    expected = train.AUXILIARY * parts["aux"] + train.HALFWAY * parts["halfway"]
+    assert value.item() > expected
+    value.backward()
+    for module in small.modules:
+        graded = [p for p in module.parameters() if p.grad is not None and p.grad.abs().max() > 0]
+        assert len(graded) > 0.5 * len(list(module.parameters()))
+    # what names patches half-way watches one call and then lets go
+    block = small.transformer.transformer_blocks[Halfway.BLOCK]
+    assert not block._forward_hooks
+
+
+def test_dropped_texts_teach_no_names(small: Small, batch: tuple[Tensor, ...]) -> None:
+    other = list(batch)
+    other[4] = batch[4].clone()
+    other[4][N - 1, 0] = 3
+    _, parts = small.loss(batch, 0)
+    _, again = small.loss(tuple(other), 0)
+    assert parts == again
+    other[4][0, 0] = 3
+    _, again = small.loss(tuple(other), 0)
+    assert parts["aux"] != again["aux"] and parts["halfway"] != again["halfway"]
+
+
+def test_noise_on_words_is_asked_for(small: Small, batch: tuple[Tensor, ...]) -> None:
+    ids, mask = batch[:2]
+    still = slots(small.text_encoder, ids, mask)
+    assert torch.equal(still, slots(small.text_encoder, ids, mask))
+    assert still.shape == (N, SLOTS, TEXT_WIDTH)
+    one, two = (
+        slots(small.text_encoder, ids, mask, torch.Generator().manual_seed(s)) for s in (0, 0)
+    )
+    assert torch.equal(one, two) and not torch.allclose(one, still, atol=1e-3)
+
+
+def test_a_resumed_run_is_the_run(small: Small, batch: tuple[Tensor, ...], tmp_path: Path) -> None:
+    optimisers = train.optimisers(small.modules, 1e-3)
+    first = [step(small, optimisers, batch, i) for i in range(3)]
+    tensors = {
+        f"{i}.{name}": p.detach()
+        for i, module in enumerate(small.modules)
+        for name, p in module.named_parameters()
+    }
+    for i, optimiser in enumerate(optimisers):
+        tensors |= checkpoints.packed(optimiser, f"opt{i}")
+    checkpoints.save(tmp_path, tensors, {"step": "3"})
+    on = [step(small, optimisers, batch, i) for i in range(3, 6)]
+    assert on[-1] < first[0]
+
+    other = Small()
+    kept = load_file(tmp_path / checkpoints.NAME)
+    with torch.no_grad():
+        for i, module in enumerate(other.modules):
+            for name, p in module.named_parameters():
+                p.copy_(kept[f"{i}.{name}"])
+    fresh = train.optimisers(other.modules, 1e-3)
+    for i, optimiser in enumerate(fresh):
+        checkpoints.unpack(optimiser, f"opt{i}", kept)
+    assert [step(other, fresh, batch, i) for i in range(3, 6)] == pytest.approx(on, rel=1e-5)
