@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -60,11 +61,14 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--json", type=Path)
     a = parser.parse_args()
-    denoiser = load(a.model, GenerativeProcess(steps=a.steps, samples=1), device=a.device)
+    named = load(a.model, GenerativeProcess(steps=a.steps, samples=1), device=a.device)
+    assert isinstance(named, PipelineDenoiser)
+    # of the pipeline itself, as below: a model's name is part of its key in the cache
+    denoiser = load(named.pipeline, named.process)
     assert isinstance(denoiser, PipelineDenoiser)
     at: list[Steps] = [(k,) for k in range(a.steps)] + [tuple(range(a.steps))]
     timesteps = [round(float(t)) for t in denoiser.schedule.timesteps]
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for task in a.tasks:
         whole = [read_pairs(task)] if Path(task).exists() else judged_of(task)
         parts = [some(part, a.limit) for part in whole]
@@ -74,8 +78,8 @@ def main() -> None:
             scored(untrained(denoiser, seed), parts, at)[0] for seed in range(a.control_seeds)
         ]
         print(f"\n{task}, {sum(len(part.pairs) for part in parts)} pairs\n")
-        print("| step | timestep | share of J | ours | 95 % | untrained | lead |")
-        print("|---:|---:|---:|---:|:---:|---:|:---:|")
+        print("| step | timestep | share of J | ours | 95 % | untrained | lead | 95 % |")
+        print("|---:|---:|---:|---:|:---:|---:|---:|:---:|")
         for steps in at:
             both = [
                 Scored(name, {}, tuple(np.split(np.stack(values), ends, axis=1)), 0, 0, 0.0)
@@ -85,40 +89,59 @@ def main() -> None:
                 )
             ]
             found = compare(task, parts, both)
-            rows.append(_row(found, steps, timesteps, share))
-            print(_line(rows[-1], all_of_them=len(steps) > 1), flush=True)
+            rows.append(Row.of(found, steps, timesteps, share))
+            print(rows[-1], flush=True)
     if a.json:
-        a.json.write_text(json.dumps(rows, indent=2) + "\n")
+        a.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
 
 
-def _row(
-    found: Comparison, steps: Steps, timesteps: list[int], share: np.ndarray
-) -> dict[str, object]:
-    measure = found.measures[0]
-    ours, control = (line.whole[measure] for line in found.lines)
-    lead = found.lines[1].ahead
-    assert lead is not None
-    return {
-        "task": found.task,
-        "steps": list(steps),
-        "timesteps": [timesteps[k] for k in steps],
-        "share": float(share[list(steps)].sum()),
-        "measure": measure,
-        "ours": [ours.value, ours.low, ours.high],
-        "untrained": control.value,
-        "lead": [lead.value, lead.low, lead.high],
-    }
+@dataclass(frozen=True)
+class Row:
+    """One choice of steps.
 
+    Attributes:
+        steps, timesteps: their numbers, and the noise levels there.
+        share: of the Jeffreys divergence.
+        ours, lead: value and 95 % interval of the measure, and of how much more it is than
+            the untrained control's.
+        untrained: the control's value.
+    """
 
-def _line(row: dict, all_of_them: bool) -> str:  # type: ignore[type-arg]
-    step = "all" if all_of_them else row["steps"][0]
-    timestep = "" if all_of_them else row["timesteps"][0]
-    ours, low, high = (100 * x for x in row["ours"])
-    _, lead_low, lead_high = (100 * x for x in row["lead"])
-    return (
-        f"| {step} | {timestep} | {row['share']:.2f} | {ours:.1f} | {low:.1f} to {high:.1f} "
-        f"| {100 * row['untrained']:.1f} | {lead_low:.1f} to {lead_high:.1f} |"
-    )
+    task: str
+    measure: str
+    steps: Steps
+    timesteps: list[int]
+    share: float
+    ours: tuple[float, float, float]
+    untrained: float
+    lead: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, found: Comparison, steps: Steps, timesteps: list[int], share: np.ndarray) -> Row:
+        measure = found.measures[0]
+        ours, control = (line.whole[measure] for line in found.lines)
+        lead = found.lines[1].ahead
+        assert lead is not None
+        return cls(
+            found.task,
+            measure,
+            steps,
+            [timesteps[k] for k in steps],
+            float(share[list(steps)].sum()),
+            (ours.value, ours.low, ours.high),
+            control.value,
+            (lead.value, lead.low, lead.high),
+        )
+
+    def __str__(self) -> str:
+        one = len(self.steps) == 1
+        step, timestep = (self.steps[0], self.timesteps[0]) if one else ("all", "")
+        ours, low, high = (100 * x for x in self.ours)
+        lead, lead_low, lead_high = (100 * x for x in self.lead)
+        return (
+            f"| {step} | {timestep} | {self.share:.2f} | {ours:.1f} | {low:.1f} to {high:.1f} "
+            f"| {100 * self.untrained:.1f} | {lead:.1f} | {lead_low:.1f} to {lead_high:.1f} |"
+        )
 
 
 if __name__ == "__main__":

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
 import grammar
+import phrases as say
+import questions
 import scenes
 import speaker
 import sprites
@@ -141,6 +145,50 @@ def test_captions_name_what_they_show(says: Grammar, said: list[Scene]) -> None:
                 assert any(n in words for n in vocabulary.COLOUR_NAMES[thing.colour]), scene
 
 
+RELATED = re.compile(
+    r"^(?:(?P<a>X\d) (?:is |are )?(?:[a-z -]+ )??(?P<word>{words}) (?P<b>X\d)"
+    r"|(?P<word2>{words}) (?P<b2>X\d)(?:, there is| there is| is|,) (?P<a2>X\d)"
+    r"|(?P<b3>X\d)(?: with|,| that has| and) (?P<a3>X\d) (?P<seen>[a-z ]+))$".format(
+        words="|".join(
+            sorted({*say.ABOVE, *say.BELOW, *say.LEFT, *say.RIGHT, *say.ON}, key=len, reverse=True)
+        )
+    )
+)
+
+
+def direction(word: str) -> tuple[str, bool]:
+    """Which relation a word of the grammar says, and whether the other way round: as English has
+    it, and not as the grammar's lists do."""
+    if any(d in word for d in ("below", "under", "beneath", "in front of")):
+        return "above", True
+    if "left" in word:
+        return "left of", False
+    # "right above" is no place to the right
+    return ("left of", True) if "right" in word and "above" not in word else ("above", False)
+
+
+def test_words_say_the_relation_that_is_drawn(
+    says: Grammar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Grammar, "phrase", lambda self, rng, thing: f"X{thing.concept % 10}")
+    rng = np.random.default_rng(2)
+    parsed = 0
+    for _ in range(2000):
+        text, things, ((name, first, second),) = says._related(rng)
+        marks = [f"X{things[i].concept % 10}" for i in (first, second)]
+        if marks[0] == marks[1]:
+            continue
+        found = RELATED.match(text)
+        assert found, text
+        parts = found.groupdict()
+        word = parts["word"] or parts["word2"] or parts["seen"]
+        one, two = (parts[k] or parts[f"{k}2"] or parts[f"{k}3"] for k in "ab")
+        said, inverse = direction(word)
+        assert said == name and ([two, one] if inverse else [one, two]) == marks, text
+        parsed += 1
+    assert parsed > 1500
+
+
 def test_every_kind_of_scene_is_said(said: list[Scene]) -> None:
     relations = Counter(r[0] for s in said for r in s.relations)
     assert set(relations) == {"above", "left of", "riding", "holding"}
@@ -206,3 +254,54 @@ def test_a_batch_is_what_its_seed_says(book: scenes.Book) -> None:
     assert contents.shape == (20, 3, scenes.PATCHES) and backgrounds.shape == (20,)
     other = book.batch(np.random.default_rng(4), 20)
     assert captions != other[0]
+
+
+# --- who judges --------------------------------------------------------------------------------
+
+
+class Knows:
+    """A judge that reads squares: red 0, green 1, blue 2, else nothing."""
+
+    def __call__(self, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        hues = torch.eye(3)[None, :, :, None, None]
+        near = 1 - (views[:, None] - hues).abs().mean((2, 3, 4))
+        nothing = torch.full((len(views), 1), 0.8)
+        return torch.cat([near, nothing], 1), torch.zeros(len(views), len(COLOURS) + 1)
+
+
+def drawn(book: scenes.Book, scene: Scene) -> torch.Tensor:
+    return torch.from_numpy(book.render(scene).transpose(2, 0, 1).copy())[None]
+
+
+@pytest.mark.parametrize(
+    ("what", "asked", "wrong"),
+    [
+        ("relation", Scene("", (A, B), (("above", 0, 1),)), Scene("", (B, A), (("above", 0, 1),))),
+        ("count", Scene("", (Thing(0, 3),)), Scene("", (Thing(0, 4),))),
+        ("count", Scene("", (Thing(0, 3),)), Scene("", (Thing(0, 2),))),
+        (
+            "counts of two",
+            Scene("", (Thing(0, 2), Thing(2, 3))),
+            Scene("", (Thing(0, 4), Thing(2, 4))),
+        ),
+        ("absence", Scene("", (A,)), Scene("", (A, B))),
+        ("action", Scene("", (A, B), (("riding", 0, 1),)), Scene("", (A, B))),
+        (
+            "setting",
+            Scene("", (Thing(0, size="small"),), (), "night"),
+            Scene("", (Thing(0, size="small"),), (), "snow"),
+        ),
+    ],
+)
+def test_an_answer_is_right_when_the_scene_is_drawn(
+    book: scenes.Book, what: str, asked: Scene, wrong: Scene
+) -> None:
+    question = questions.Question(asked, (wrong,))
+
+    def right(scene: Scene) -> bool:
+        [found] = questions.answers(
+            what, [question], drawn(book, scene), Knows(), book, [0, 1, 2]  # type: ignore[arg-type]
+        )  # fmt: skip
+        return found
+
+    assert right(asked) and not right(wrong)

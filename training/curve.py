@@ -30,8 +30,8 @@ COLOURS = ("#2563eb", "#d97706", "#6b7280")
 def checkpoints(run: Path) -> dict[int, Path]:
     """Steps and pipelines of a run, the last one included."""
     found = {int(p.name.partition("-")[2]): p for p in run.glob("pipeline-*")}
-    log = (run / "log.jsonl").read_text().splitlines()
-    return dict(sorted(found.items())) | {json.loads(log[-1])["step"]: run / "pipeline"}
+    last = json.loads((run / "evaluation.jsonl").read_text().splitlines()[-1])
+    return dict(sorted((found | {last["step"]: run / "pipeline"}).items()))
 
 
 def measured(pipeline: Path, tasks: dict[str, list[Judged]]) -> dict[str, list[list[float]]]:

@@ -21,6 +21,9 @@ from vocabulary import COLOUR_NAMES, SETTINGS, Concept
 
 SETTING_LIST = list(SETTINGS)
 BACKGROUNDS = ["plain", *COLOUR_LIST, *SETTING_LIST]
+ADDING = ("and", "and also", "plus", "with", "together with", "along with", "as well as")
+# a body with one of these is a sentence already, and no opening goes before it
+SENTENCE = {"is", "are", "there", "no", "rides", "sits", "holds", "has", "wears", "eats", "plays"}
 SIDE_OF = {say.ABOVE: "above", say.BELOW: "below", say.LEFT: "left", say.RIGHT: "right"}
 
 
@@ -54,11 +57,7 @@ Said = tuple[str, tuple[Thing, ...], tuple[Relation, ...]]  # words, things, rel
 
 
 class Grammar(Speaker):
-    """Says scenes.
-
-    Args:
-        concepts, other_words: see `Speaker`.
-    """
+    """Says scenes; its arguments are `Speaker`'s."""
 
     def __init__(
         self, concepts: Sequence[Concept], other_words: Sequence[str] = say.ADJECTIVES
@@ -100,13 +99,15 @@ class Grammar(Speaker):
             return "plain", ""
         if u < 0.67:
             colour = self.colour(rng)
-            form = ("on a {} background", "in front of a {} background", "against a {} wall")
-            return colour, self.one(rng, form).format(self.one(rng, COLOUR_NAMES[colour]))
+            form = ("on {} background", "in front of {} background", "against {} wall")
+            return colour, self.one(rng, form).format(article(self.one(rng, COLOUR_NAMES[colour])))
         setting = self.one(rng, SETTING_LIST)
         return setting, self.one(rng, SETTINGS[setting][3])
 
     def _say(self, rng: np.random.Generator, body: str, where: str) -> str:
-        opening = f"{self.one(rng, say.OPENINGS)} " if rng.random() < 0.15 else ""
+        opening = ""
+        if rng.random() < 0.15 and not SENTENCE.intersection(body.split()):
+            opening = f"{self.one(rng, say.OPENINGS)} "
         if rng.random() < 0.1:
             body = f"{body} {self.one(rng, say.ENDINGS)}"
         text = f"{opening}{body} {where}".strip()
@@ -168,8 +169,8 @@ class Grammar(Speaker):
         things = Thing(first, 1, colours[0]), Thing(second, 1, colours[1])
         if first == second:
             return self._action(rng)
-        text = f"{self.phrase(rng, things[0])} {self.one(rng, forms)} {self.phrase(rng, things[1])}"
-        return text, things, ((name, 0, 1),)
+        said = [self.phrase(rng, thing) for thing in things]
+        return f"{said[0]} {self.one(rng, forms)} {said[1]}", things, ((name, 0, 1),)
 
     def _pair(self, rng: np.random.Generator) -> tuple[Thing, Thing]:
         """Two things, often with an attribute each: who has which is what binding means."""
@@ -213,22 +214,15 @@ class Grammar(Speaker):
         word = self.one(rng, forwards)
         u = rng.random()
         if u < 0.2:
-            here = {
-                say.ABOVE: "above",
-                say.BELOW: "below",
-                say.LEFT: "left",
-                say.RIGHT: "right",
-            }.get(forwards)
-            several = b.count > 1
+            here = SIDE_OF.get(forwards)
             if here is not None:
                 pronoun = ("it", "them") if axis == "above" else ("its", "their")
-                at = self.one(rng, say.SEEN[here]).format(pronoun[several])
+                at = self.one(rng, say.SEEN[here]).format(pronoun[b.count > 1])
                 join = self.one(rng, (" with ", " with ", ", ", " that has ", " and "))
                 return f"{second}{join}{first} {at}"
         if u < 0.28:
-            return (
-                f"{word} {second}{self.one(rng, (', there is', ' there is', ' is', ','))} {first}"
-            )
+            there = self.one(rng, (", there is", " there is", " is", ","))
+            return f"{word} {second}{there} {first}"
         verb = ""
         if u < 0.5:
             acts = (*say.STANDS, *say.ACTS.get(self.concepts[a.concept].kind, ()))
@@ -251,7 +245,7 @@ class Grammar(Speaker):
                     said.append(f"{self.phrase(rng, bare)}{is_}{words}")
                 return self.one(rng, (" and ", ", ", " and ", " while ")).join(said), things, ()
         join = self.one(rng, say.BESIDE)
-        if rng.random() < 0.15 and join not in ("and", "plus", "with"):
+        if rng.random() < 0.15 and join not in ADDING:
             join = f"is {join}" if a.count == 1 else f"are {join}"
         return f"{self.phrase(rng, a)} {join} {self.phrase(rng, b)}", things, ()
 
@@ -281,10 +275,8 @@ class Grammar(Speaker):
             )
             for i in self.different(rng, 3)
         )
-        form = self.one(
-            rng, ("{}, {} and {}", "{} and {} and {}", "{} with {} and {}", "{}, {}, {}")
-        )
-        return form.format(*(self.phrase(rng, t) for t in things)), things, ()
+        forms = ("{}, {} and {}", "{} and {} and {}", "{} with {} and {}", "{}, {}, {}")
+        return self.one(rng, forms).format(*(self.phrase(rng, t) for t in things)), things, ()
 
     def _around(self, rng: np.random.Generator) -> Said:
         """Three things: a pair and another beside it, or two around one."""

@@ -1,4 +1,5 @@
-"""Where the things of a scene stand: boxes in pixels, whole multiples of the 12-pixel patches.
+"""Where the things of a scene stand: boxes in pixels, whole multiples of the 12-pixel patches but
+for more than four of a kind.
 
 One scene, one layout: what a text says decides it, and what it leaves open (who is on the left of
 "a cat and a car") is settled by the things' own order, so that all texts of a scene mean the same
@@ -42,7 +43,7 @@ class Thing:
 
 
 def boxes(things: Sequence[Thing], relations: Sequence[Relation] = ()) -> list[list[Box]]:
-    """For each thing its boxes, one per copy, those behind others first.
+    """For each thing its boxes, one per copy.
 
     Args:
         things: one to four.

@@ -116,7 +116,7 @@ class Names(nn.Module):
         concept, colour, side = contents.unbind(1)
         filled = (concept < self.concept.out_features - 1).float()
         named = self.concept(patches).float()
-        # what is there counts ten times what is not, and a thing as much as one that is larger
+        # every scene counts alike, however much of its picture is filled; what is empty a tenth
         share = filled / filled.sum(1, keepdim=True)
         weight = (share + 0.1 * (1 - filled) / PATCHES) / len(patches)
 

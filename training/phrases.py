@@ -70,8 +70,8 @@ STANDS = (
     "sitting", "standing", "lying", "laying", "parked", "perched", "placed", "seen", "shown",
 )
 ADJECTIVES = (
-    "beautiful", "nice", "old", "young", "new", "cute", "wooden", "single", "happy", "lone",
-    "pretty", "fluffy", "shiny", "funny", "empty", "modern", "full", "passenger", "adult", "baby",
+    "beautiful", "nice", "young", "new", "cute", "wooden", "single", "happy", "lone",
+    "pretty", "fluffy", "shiny", "funny", "empty", "modern", "full", "passenger", "adult",
     "smiling", "tired", "wild", "elderly", "vintage", "plain", "wet",
 )
 OPENINGS = (
@@ -90,7 +90,7 @@ SMALLER = ("smaller than", "much smaller than", "shorter than", "tinier than")
 NUMBERS: dict[int, tuple[str, ...]] = {
     1: ("one",),
     2: ("two", "two", "a pair of", "2", "a couple of", "both"),
-    3: ("three", "three", "3", "several", "a few"),
+    3: ("three", "three", "3", "several", "a few", ""),  # "dogs"
     4: ("four", "four", "4", "some"),
     5: ("five", "5"),
     6: ("six", "6", "half a dozen"),
@@ -124,6 +124,9 @@ IRREGULAR = {
     "knife": "knives",
     "loaf": "loaves",
     "person": "people",
+    "potato": "potatoes",
+    "tomato": "tomatoes",
+    "volcano": "volcanoes",
 }
 
 
@@ -152,4 +155,5 @@ def plural(noun: str) -> str:
 
 def article(words: str) -> str:
     """With "a" or "an" before it, by its first letter."""
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+    vowel = words[0] in "aeiou" and not words.startswith(("uni", "use", "euro"))
+    return f"{'an' if vowel else 'a'} {words}"

@@ -22,7 +22,6 @@ from sprites import SETS
 from vocabulary import SETTINGS
 
 NUMBER_WORDS = ("no", "one", "two", "three", "four")
-CORNERS = ((0, 0, 24), (24, 0, 24), (0, 24, 24), (24, 24, 24))
 
 
 @dataclass(frozen=True)
@@ -136,8 +135,10 @@ def answers(
 ) -> list[bool]:
     """Whether each picture [n, 3, SIZE, SIZE], in [0, 1], shows what was asked for.
 
-    "action" and "setting" are told by the nearest rendered scene; all else the judge names, box by
-    box: all things, where they belong, and nothing in the picture's empty quarters.
+    An action is told by the nearest of ten rendered scenes, a setting by the nearest background of
+    the four corners. All else the judge names, box by box: every thing that is asked for, where it
+    belongs; of several of a kind, that there is nothing where one more would stand, up to four; and
+    a colour as the nearest of the eleven, which a thing's own may be.
     """
     found = []
     for question, picture in zip(asked, pictures[:, None], strict=True):
@@ -168,8 +169,9 @@ def _as_asked(what: str, scene: Scene, picture: Tensor, judge: Judge, core: list
                 right &= int(concept[0].argmax()) == core.index(thing.concept)
             if thing.colour is not None:
                 right &= int(colour[0, :-1].argmax()) == COLOUR_LIST.index(thing.colour)
-    if what == "count":
-        for box in CORNERS[scene.things[0].count :]:
+    four = tuple(replace(t, count=4) if t.count > 1 else t for t in scene.things)
+    for thing, of_four in zip(scene.things, boxes(four, scene.relations), strict=True):
+        for box in of_four[thing.count :]:
             right &= int(judge(view(picture, box))[0].argmax()) == len(core)
     return right
 

@@ -29,6 +29,10 @@ class Speaker:
         self, concepts: Sequence[Concept], other_words: Sequence[str] = say.ADJECTIVES
     ) -> None:
         self.concepts = list(concepts)
+        self.singular = [
+            [n for n in c.names if n not in map(plural, c.names) or n == plural(n)]
+            for c in self.concepts
+        ]
         self.other_words = tuple(other_words)
         # people, animals and vehicles are what most captions are about
         lively = {"person": 2.0, "animal": 1.3, "vehicle": 1.5}
@@ -77,7 +81,7 @@ class Speaker:
 
     def noun(self, rng: np.random.Generator, thing: Thing) -> str:
         """One of the concept's names, the title half of the time; plural if there are several."""
-        names = self.concepts[thing.concept].names
+        names = self.singular[thing.concept]
         if thing.count > 1:
             return plural(self.one(rng, [n for n in names[:2] if not n.endswith("s")] or names[:1]))
         return names[0] if rng.random() < 0.5 else self.one(rng, names)
@@ -99,7 +103,7 @@ class Speaker:
             words.insert(0, self.one(rng, say.ADJECTIVES))
         said = " ".join(words)
         if thing.count > 1:
-            return f"{self.one(rng, say.NUMBERS[thing.count])} {said}"
+            return f"{self.one(rng, say.NUMBERS[thing.count])} {said}".strip()
         u = rng.random()
         return article(said) if u < 0.75 else f"the {said}" if u < 0.88 else said
 

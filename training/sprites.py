@@ -18,7 +18,7 @@ from PIL import Image
 
 SETS = ("noto", "twemoji", "fluent-emoji-flat", "noto-v1")
 FOLDER = Path("runs/icons")
-DRAWN = 96  # pixels: a multiple of nearly all sizes
+DRAWN = 96  # pixels; twice as many are drawn, and cut to the ink
 
 
 @cache

@@ -52,7 +52,7 @@ FUSED = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.
 
 
 class Scenes(Dataset[tuple[Tensor, ...]]):
-    """Batch number i is a function of (seed, i) alone, whoever renders it."""
+    """Batch number i is a function of (seed, i) and these settings, whoever renders it."""
 
     def __init__(
         self, book: Book, tokenizer: object, batch: int, seed: int, steps: int, first: int
@@ -104,7 +104,9 @@ def loss(
         + torch.arange(REPEATS, device=ids.device)[:, None]
     ) / REPEATS
     # more often a high one: there the text decides what is drawn
-    t = (u.flatten().pow(TOWARDS_NOISE) * pipe.scheduler.config.num_train_timesteps).long()
+    steps = pipe.scheduler.config.num_train_timesteps
+    # the largest number below 1 may round up to it
+    t = (u.flatten().pow(TOWARDS_NOISE) * steps).long().clamp(max=steps - 1)
     alpha = pipe.scheduler.alphas_cumprod.to(ids.device)[t].view(-1, 1, 1, 1)
     x0 = x0.repeat(REPEATS, 1, 1, 1)
     epsilon = torch.randn(x0.shape, generator=noise, device=ids.device)
@@ -208,7 +210,8 @@ def main() -> None:
     optimiser_list = optimisers(list(modules.values()), a.rate)
     step, spent = 0, 0.0
     if (a.out / "checkpoint.safetensors").exists():
-        tensors = load_file(a.out / "checkpoint.safetensors", device=str(device))
+        # on the CPU, where Adam looks for its step; the rest goes where its parameter is
+        tensors = load_file(a.out / "checkpoint.safetensors")
         with safe_open(a.out / "checkpoint.safetensors", framework="pt") as file:
             progress = file.metadata()
         step, spent = int(progress["step"]), float(progress["minutes"])

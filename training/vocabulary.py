@@ -2,8 +2,7 @@
 
 `concepts.tsv` lists the core concepts by hand (an emoji, its kind, the names people give it).
 `tail` adds the nameable rest of Unicode's emoji from CLDR's English annotations, so that rarer
-words find a picture too. Pictures come from the Noto Color Emoji font (OFL 1.1), names from CLDR
-(Unicode licence).
+words find a picture too, with names from CLDR (Unicode licence). Pictures are in `sprites.py`.
 """
 
 from __future__ import annotations
