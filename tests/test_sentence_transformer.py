@@ -265,4 +265,4 @@ def test_the_embedded_model_puts_like_texts_together() -> None:
     assert embeddings.shape == (4, 1024)
     similarities = picturebook.similarity(embeddings, embeddings).fill_diagonal_(-1)
     assert similarities.argmax(dim=1)[:2].tolist() == [1, 0]
-    assert float(similarities[0, 1]) > 2 * float(similarities[0, 2:].max())
+    assert float(similarities[0, 1]) > 0.1 + float(similarities[0, 2:].max())
