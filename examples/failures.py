@@ -33,14 +33,15 @@ KINDS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          ("democracy", "an election", "a monarchy"), ("grief", "a sad memory", "a birthday party")],
     ),
     "Negation": (
-        "To name a thing is to conjure it, with or without a “no” before it.",
+        "To name a thing is to conjure it, with or without a “no” before it, unless the captions "
+        "that a model learned from say what is absent, as the embedded one's do.",
         [("a bed without a cat", "an empty bed", "a bed with a cat"),
          ("a table with no apples", "a bare table", "a table with apples"),
          ("a man who is not riding a horse", "a man on foot", "a man riding a horse"),
          ("not a dog", "a cat", "a dog")],
     ),
     "Numbers": (
-        "A few things can be shown as so many. The embedded model has never seen more than four, "
+        "A few things can be shown as so many. The embedded model has never seen more than nine, "
         "and a number that it does not know is no number.",
         [("two apples", "a pair of apples", "three apples"),
          ("seven dogs", "six dogs", "one dog"),
@@ -75,7 +76,9 @@ KINDS: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
          ("that was a piece of cake", "that was easy", "a slice of cake")],
     ),
     "For comparison: things, colours, places": (
-        "What it is made for.",
+        "What it is made for. Where a layout tells more than people would, pictures are farther "
+        "apart than texts: who plays a guitar holds it here, and who is “with” one stands beside "
+        "it.",
         [("a red car on the street", "a street with a red car", "a blue car on the street"),
          ("a cat above a car", "a car below a cat", "a car above a cat"),
          ("a dog in the snow", "a puppy in winter", "a dog on the beach"),
