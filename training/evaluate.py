@@ -21,6 +21,7 @@ import judge as judges
 import sprites
 from conjure_st.controls import untrained
 from conjure_st.denoisers import load
+from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.models.pipeline import PicturebookPipeline
 from conjure_st.process import GenerativeProcess
 from questions import answers, questions
@@ -54,13 +55,6 @@ def draw(pipe: PicturebookPipeline, texts: list[str], seed: int, guidance: float
     return torch.from_numpy(np.concatenate(images)).permute(0, 3, 1, 2).contiguous()
 
 
-def permuted(folder: Path, seed: int, device: str) -> PicturebookPipeline:
-    pipe = PicturebookPipeline.from_pretrained(folder).to(device)
-    found = untrained(load(pipe, GenerativeProcess()), seed).pipeline
-    assert isinstance(found, PicturebookPipeline)
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -81,9 +75,14 @@ def main() -> None:
     commonest = sorted(core, key=lambda i: not book.concepts[i].common)[:CONCEPTS]
     asked = questions(book, commonest, SCENES, a.seed)
 
-    models = {"model": PicturebookPipeline.from_pretrained(a.pipeline).to(a.device)}
+    pipeline = PicturebookPipeline.from_pretrained(a.pipeline).to(a.device)
+    drawing = load(pipeline, GenerativeProcess())
+    assert isinstance(drawing, PipelineDenoiser)
+    models = {"model": pipeline}
     for seed in range(a.controls):
-        models[f"control {seed}"] = permuted(a.pipeline, seed, a.device)
+        control = untrained(drawing, seed)
+        assert isinstance(control, PipelineDenoiser)
+        models[f"control {seed}"] = control.pipeline
     right: dict[str, dict[str, list[bool]]] = {}
     for name, pipe in models.items():
         pipe.set_progress_bar_config(disable=True)

@@ -30,8 +30,9 @@ import words
 from checkpoints import packed, save, unpack
 from conjure_st import GenerativeProcess, load
 from conjure_st.agreement.judged import Judged, some
+from conjure_st.agreement.rows import TextEncoder
+from conjure_st.agreement.statistics import wins
 from conjure_st.agreement.tasks import judged_of
-from conjure_st.controls import text_embeddings
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.models.pipeline import PicturebookPipeline
 from conjure_st.scorer import TrajectoryScorer
@@ -42,7 +43,7 @@ from sheet import sheet
 REPEATS = 2  # noise levels per scene: a second one is cheaper than a second caption
 TEXT_DROP = 0.1
 AUXILIARY = 0.1
-TRIPLETS, TIE = 10, 1e-6  # of each of the fifteen parts
+TRIPLETS = 10  # of each of the fifteen parts
 SINGLE = 0.3  # of the scenes have one thing alone, in the end
 HALFWAY = 0.03
 TOWARDS_NOISE = 0.8  # exponent: the median level is 0.57 of all steps
@@ -149,19 +150,20 @@ def triplets() -> tuple[Judged, ...]:
     return tuple(some(part, TRIPLETS) for part in judged_of("VisualCompositionTriplets"))
 
 
-def wins(pipe: PicturebookPipeline) -> dict[str, float]:
+def won(pipe: PicturebookPipeline) -> dict[str, float]:
     """The shares of triplets whose paraphrase is nearer than the swap, by pictures and by text."""
     model = load(pipe, GenerativeProcess.preset("fast"))
     assert isinstance(model, PipelineDenoiser)
     pairs = [pair for part in triplets() for pair in part.pairs]
-    pictures = [d.similarity for d in TrajectoryScorer(model).divergences(pairs)]
-    sides = [text_embeddings(model, [pair[i] for pair in pairs]) for i in (0, 1)]
-    text = nn.functional.cosine_similarity(*sides).tolist()
-    found = {}
-    for name, scores in (("pictures", pictures), ("text", text)):
-        gap = np.array(scores).reshape(-1, 2) @ (1, -1)  # paraphrase first, then swap
-        found[name] = float(((gap > TIE) + 0.5 * (abs(gap) <= TIE)).mean())
-    return found
+    scores = {
+        "pictures": np.array([d.similarity for d in TrajectoryScorer(model).divergences(pairs)]),
+        "text": TextEncoder(model, "text").scores(pairs)[0],
+    }
+    first = np.array([1, 0])  # of a triplet's pairs the paraphrase comes first, then the swap
+    return {
+        name: float(np.mean([wins(first, two) for two in of.reshape(-1, 2)]))
+        for name, of in scores.items()
+    }
 
 
 def main() -> None:
@@ -254,7 +256,7 @@ def main() -> None:
             for k, p in parameters.items():
                 p.copy_(average[k])
             sheet(pipe, a.out / f"sheet-{step:06d}.png")
-            record("evaluation.jsonl", {"step": step, "minutes": minutes, **wins(pipe)})
+            record("evaluation.jsonl", {"step": step, "minutes": minutes, **won(pipe)})
             pipe.save_pretrained(a.out / "pipeline", safe_serialization=True)
             kept = sorted(a.out.glob("pipeline-*"))
             if minutes >= a.snapshots * (len(kept) + 1):
