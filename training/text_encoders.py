@@ -29,7 +29,7 @@ from transformers import AutoModel, AutoTokenizer
 import sprites
 import words
 from conjure_st import GenerativeProcess, load
-from conjure_st.agreement.compare import estimate
+from conjure_st.agreement.compare import Scored, compare
 from conjure_st.agreement.files import read_pairs
 from conjure_st.agreement.judged import Judged, some
 from conjure_st.agreement.tasks import judged_of
@@ -159,17 +159,17 @@ def agreement(encoder: nn.Module, tasks: dict[str, list[Judged]], model: Path) -
         one, two = (encoder([pair[i] for pair in pairs]).flatten(1) for i in (0, 1))
         cosine = nn.functional.cosine_similarity(one, two).numpy()
         random = np.array([d.similarity for d in control.divergences(pairs)])
-        found[task] = " / ".join(_mean(parts, scores) for scores in (cosine, random))
+        ends = np.cumsum([len(part.pairs) for part in parts])[:-1]
+        rows = [
+            Scored(name, {}, tuple(np.split(scores[None], ends, axis=1)), nfe=0, spent=0, seconds=0)
+            for name, scores in (("cosine", cosine), ("random", random))
+        ]
+        compared = compare(task, parts, rows, resamples=100)
+        measure = "wins" if "wins" in compared.measures else compared.measures[0]
+        found[task] = " / ".join(
+            f"{100 * line.whole[measure].value:.1f}" for line in compared.lines
+        )
     return found
-
-
-def _mean(parts: list[Judged], scores: np.ndarray) -> str:
-    values, start = [], 0
-    for part in parts:
-        measured = estimate(part, scores[start : start + len(part.pairs)], resamples=100)
-        values.append(measured["wins" if "wins" in measured else "spearman"].value)
-        start += len(part.pairs)
-    return f"{100 * np.mean(values):.1f}"
 
 
 def main() -> None:
