@@ -19,7 +19,7 @@ import numpy as np
 from conjure_st import GenerativeProcess, TrajectoryCache, load
 from conjure_st.agreement.compare import Comparison, Scored, compare
 from conjure_st.agreement.files import read_pairs
-from conjure_st.agreement.judged import Judged, some
+from conjure_st.agreement.judged import Judged, some_of_each
 from conjure_st.agreement.tasks import judged_of
 from conjure_st.controls import untrained
 from conjure_st.denoisers import Denoiser
@@ -71,7 +71,7 @@ def main() -> None:
     rows: list[Row] = []
     for task in a.tasks:
         whole = [read_pairs(task)] if Path(task).exists() else judged_of(task)
-        parts = [some(part, a.limit) for part in whole]
+        parts = some_of_each(whole, a.limit)
         ends = np.cumsum([len(part.pairs) for part in parts])[:-1]
         ours, share = scored(denoiser, parts, at)
         controls = [

@@ -182,7 +182,7 @@ def _judged(
 ) -> list[Judged]:
     """The judged pairs of a task, a part each."""
     from conjure_st.agreement.files import SUFFIXES, read_pairs
-    from conjure_st.agreement.judged import some
+    from conjure_st.agreement.judged import some_of_each
     from conjure_st.agreement.tasks import judged_of
 
     is_file = Path(task).suffix.lower() in SUFFIXES or Path(task).exists()
@@ -205,7 +205,7 @@ def _judged(
         parts = [read_pairs(task, names)]
     else:
         parts = judged_of(task, split=split, subset=subset)
-    return parts if limit is None else [some(part, limit) for part in parts]
+    return parts if limit is None else some_of_each(parts, limit)
 
 
 def _score(

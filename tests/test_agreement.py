@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, ndcg_score
 
 from conjure_st.agreement import statistics as module
 from conjure_st.agreement.compare import Scored, compare, score
-from conjure_st.agreement.judged import Judged, judged, some
+from conjure_st.agreement.judged import Judged, judged, some, some_of_each
 from conjure_st.agreement.row import Row
 from conjure_st.agreement.statistics import MEASURES, draws, statistics, wins
 from conjure_st.texts import Pair
@@ -257,3 +257,12 @@ def test_a_choice_keeps_units_whole_and_is_the_same_again() -> None:
         for pair, gold in zip(few.pairs, few.gold, strict=True)
     )
     assert some(task, 10) is task
+
+
+def test_parts_that_are_laid_out_alike_do_not_share_a_choice() -> None:
+    one, two = (
+        judged(name, PAIRS, LABELS, "ranking", np.repeat(np.arange(10), 4)) for name in "ab"
+    )
+    few, other = some_of_each([one, two], 3)
+    assert few.fingerprint == some(one, 3).fingerprint
+    assert set(few.unit) != set(other.unit) and len(set(other.unit)) == 3

@@ -19,7 +19,7 @@ import numpy as np
 from conjure_st import ConjureCrossEncoder, GenerativeProcess
 from conjure_st.agreement.compare import compare, score
 from conjure_st.agreement.files import read_pairs
-from conjure_st.agreement.judged import Judged, some
+from conjure_st.agreement.judged import Judged, some, some_of_each
 from conjure_st.agreement.lineup import rows_of_model
 from conjure_st.agreement.tasks import judged_of
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--png", type=Path)
     a = parser.parse_args()
     tasks = {
-        name: [some(part, a.units) for part in judged_of(f"VisualComposition{name}")]
+        name: some_of_each(judged_of(f"VisualComposition{name}"), a.units)
         for name in ("Triplets", "STS")
     }
     tasks |= {file.stem: [some(read_pairs(file), a.limit)] for file in a.files}

@@ -31,7 +31,7 @@ import words
 from conjure_st import GenerativeProcess, load
 from conjure_st.agreement.compare import Scored, compare
 from conjure_st.agreement.files import read_pairs
-from conjure_st.agreement.judged import Judged, some
+from conjure_st.agreement.judged import Judged, some, some_of_each
 from conjure_st.agreement.tasks import judged_of
 from conjure_st.controls import untrained
 from conjure_st.models.pipeline import SLOTS, PicturebookPipeline
@@ -183,7 +183,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("conjure_st/models/picturebook"))
     parser.add_argument("--icons", type=Path, default=sprites.FOLDER, help="the sets of icons")
     a = parser.parse_args()
-    tasks = {"triplets": [some(part, 20) for part in judged_of("VisualCompositionTriplets")]}
+    tasks = {"triplets": some_of_each(judged_of("VisualCompositionTriplets"), 20)}
     tasks |= {file.stem: [some(read_pairs(file), a.limit)] for file in a.files}
 
     book = Book(icons=a.icons)

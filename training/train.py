@@ -29,7 +29,7 @@ import sprites
 import words
 from checkpoints import packed, save, unpack
 from conjure_st import GenerativeProcess, load
-from conjure_st.agreement.judged import Judged, some
+from conjure_st.agreement.judged import Judged, some_of_each
 from conjure_st.agreement.rows import TextEncoder
 from conjure_st.agreement.statistics import wins
 from conjure_st.agreement.tasks import judged_of
@@ -147,7 +147,7 @@ def optimisers(modules: list[nn.Module], rate: float) -> list[torch.optim.Optimi
 
 @cache
 def triplets() -> tuple[Judged, ...]:
-    return tuple(some(part, TRIPLETS) for part in judged_of("VisualCompositionTriplets"))
+    return tuple(some_of_each(judged_of("VisualCompositionTriplets"), TRIPLETS))
 
 
 def won(pipe: PicturebookPipeline) -> dict[str, float]:

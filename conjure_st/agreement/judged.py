@@ -86,8 +86,13 @@ def judged(
     return Judged(name, kind, list(pairs), np.asarray(gold, np.float64), units.astype(np.int64))
 
 
-def some(whole: Judged, units: int) -> Judged:
+def some(whole: Judged, units: int, seed: int = 0) -> Judged:
     """A choice of so many units, the same every time, in their order; all if there are no more.
+
+    Args:
+        whole: what is chosen from.
+        units: how many.
+        seed: of the choice.
 
     Raises:
         ValueError: as `Judged`, of what is left.
@@ -95,7 +100,12 @@ def some(whole: Judged, units: int) -> Judged:
     there = np.unique(whole.unit)
     if units >= len(there):
         return whole
-    chosen = np.random.default_rng(0).permutation(there)[:units]
+    chosen = np.random.default_rng(seed).permutation(there)[:units]
     kept = np.flatnonzero(np.isin(whole.unit, chosen)).tolist()
     pairs = [whole.pairs[i] for i in kept]
     return Judged(whole.name, whole.kind, pairs, whole.gold[kept], whole.unit[kept])
+
+
+def some_of_each(parts: Sequence[Judged], units: int) -> list[Judged]:
+    """Of every part a choice of its own: parts that are laid out alike would share its luck."""
+    return [some(part, units, seed) for seed, part in enumerate(parts)]
