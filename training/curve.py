@@ -93,7 +93,7 @@ def drawn(curve: dict[int, dict[str, list[list[float]]]], tasks: list[str], path
         for i, (name, colour) in enumerate(zip(ROWS, COLOURS, strict=True)):
             panel.plot(steps, values[:, i, 0], color=colour, marker="o", ms=3, label=name)
         panel.fill_between(steps, values[:, 0, 1], values[:, 0, 2], color=COLOURS[0], alpha=0.15)
-        panel.set_title(task, fontsize=9)
+        panel.set_title(f"{task}, × 100", fontsize=9)
         panel.set_xlabel("training step", fontsize=8)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
