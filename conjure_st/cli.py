@@ -48,7 +48,7 @@ _NOTES = "\n\n".join(
             'conjure-st score "he is late" "he missed the bus" --model picturebook-lm',
             'conjure-st rank "a red car" documents.txt --top-k 5',
             "conjure-st models",
-            'conjure-st direction "a dog" "an animal"',
+            'conjure-st direction "a red car" "a car"',
             'conjure-st explain "a red car" "a blue car" -o cars.png',
             "conjure-st matrix captions.txt -o matrix.png --map map.png",
             "conjure-st eval pairs.tsv --out table.md",

@@ -30,9 +30,9 @@ _EXAMPLES = "\n".join(
     (
         "\b",
         "Examples:",
-        '  conjure-st direction "a dog" "an animal"',
+        '  conjure-st direction "a dog and a clock" "a dog"',
         '  conjure-st direction "a red car" "a car" -o red-car.png',
-        '  conjure-st direction "a dog" "an animal" --weighting girsanov --samples 20 --json',
+        '  conjure-st direction "a red car" "a car" --weighting girsanov --samples 20 --json',
         '  conjure-st direction "all men are mortal" "some men are mortal" --model gpt2',
         "  conjure-st direction --pairs pairs.tsv -o pairs.pdf",
     )

@@ -165,8 +165,8 @@ class GenerativeProcess(Settings):
 
         Args:
             name: "paper" (10 steps, 5 samples: the settings of Liu & Soatto's experiments) or
-                "fast" (5 steps, compared at two of them, 1 sample: ranks nearly alike for a
-                fifteenth of the evaluations; see the README).
+                "fast" (5 steps, compared at two of them, 1 sample: ranks captions nearly alike
+                for a fifteenth of the evaluations; see the README).
             overrides: fields to replace. A preset's compared_steps go with its number of steps:
                 under another one, or "girsanov", every step is compared.
 

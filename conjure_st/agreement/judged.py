@@ -107,5 +107,5 @@ def some(whole: Judged, units: int, seed: int = 0) -> Judged:
 
 
 def some_of_each(parts: Sequence[Judged], units: int) -> list[Judged]:
-    """Of every part a choice of its own: parts that are laid out alike would share its luck."""
+    """Of every part a choice by its place: parts that are laid out alike would share its luck."""
     return [some(part, units, seed) for seed, part in enumerate(parts)]
