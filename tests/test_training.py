@@ -20,6 +20,7 @@ import questions
 import scenes
 import speaker
 import sprites
+import train
 import vocabulary
 from grammar import BACKGROUNDS, Grammar, Scene, plain
 from layout import SIZE, Thing, boxes
@@ -254,6 +255,17 @@ def test_a_batch_is_what_its_seed_says(book: scenes.Book) -> None:
     assert contents.shape == (20, 3, scenes.PATCHES) and backgrounds.shape == (20,)
     other = book.batch(np.random.default_rng(4), 20)
     assert captions != other[0]
+    said, none, *labels = book.batch(np.random.default_rng(3), 20, drawn=False)
+    assert said == captions and none.shape == (0, 3, SIZE, SIZE)
+    assert np.array_equal(labels[0], contents) and np.array_equal(labels[1], backgrounds)
+
+
+def test_text_alone_comes_first_and_undrawn(book: scenes.Book) -> None:
+    class Tokens:
+        input_ids = attention_mask = torch.zeros(1)
+
+    made = train.Scenes(book, lambda *_, **__: Tokens, 4, 0, 100, first=10, text_first=3)
+    assert [len(made[i][3]) for i in (0, 2, 3)] == [0, 0, 4]
 
 
 # --- who judges --------------------------------------------------------------------------------

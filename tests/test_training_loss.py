@@ -138,6 +138,21 @@ def test_dropped_texts_teach_no_names(small: Small, batch: tuple[Tensor, ...]) -
     assert parts["aux"] != again["aux"] and parts["halfway"] != again["halfway"]
 
 
+def test_text_alone_asks_no_denoiser_and_no_picture(
+    small: Small, batch: tuple[Tensor, ...]
+) -> None:
+    ids, mask, named, _, contents, backgrounds = batch
+    without = (ids, mask, named, torch.empty(0, 3, SIZE, SIZE), contents, backgrounds)
+    noise = torch.Generator().manual_seed(0)
+    seen, value, parts = train.reading(small, small.heads, without, noise)  # type: ignore[arg-type]
+    assert seen.shape == (N, SLOTS, TEXT_WIDTH) and set(parts) == {"aux", "named"}
+    value.backward()
+    for module, learns in zip(small.modules, (True, False, True, False), strict=True):
+        assert any(p.grad is not None for p in module.parameters()) is learns
+    # and the whole loss holds the same
+    assert small.loss(batch, 0)[1]["aux"] == parts["aux"]
+
+
 def test_noise_on_words_is_asked_for(small: Small, batch: tuple[Tensor, ...]) -> None:
     ids, mask = batch[:2]
     still = slots(small.text_encoder, ids, mask)
@@ -149,9 +164,17 @@ def test_noise_on_words_is_asked_for(small: Small, batch: tuple[Tensor, ...]) ->
     assert torch.equal(one, two) and not torch.allclose(one, still, atol=1e-3)
 
 
-def test_a_resumed_run_is_the_run(small: Small, batch: tuple[Tensor, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("text_alone", [False, True])
+def test_a_resumed_run_is_the_run(
+    small: Small, batch: tuple[Tensor, ...], tmp_path: Path, text_alone: bool
+) -> None:
     optimisers = train.optimisers(small.modules, 1e-3)
+    if text_alone:  # the denoiser's parameters have no state of the optimisers yet
+        small.transformer.requires_grad_(False)
+        small.halfway.requires_grad_(False)
     first = [step(small, optimisers, batch, i) for i in range(3)]
+    small.transformer.requires_grad_(True)
+    small.halfway.requires_grad_(True)
     tensors = {
         f"{i}.{name}": p.detach()
         for i, module in enumerate(small.modules)

@@ -100,14 +100,16 @@ class Book:
         return grid.reshape(3, -1)
 
     def batch(
-        self, rng: np.random.Generator, n: int, single: float = 0.3
+        self, rng: np.random.Generator, n: int, single: float = 0.3, drawn: bool = True
     ) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
-        """n scenes: captions, pictures [n, 3, SIZE, SIZE] in [-1, 1], contents [n, 3, PATCHES],
-        backgrounds [n]."""
+        """n scenes: captions, pictures [n, 3, SIZE, SIZE] in [-1, 1] (none, if they are not to be
+        drawn), contents [n, 3, PATCHES], backgrounds [n]."""
         scenes = [self.grammar.scene(rng, single) for _ in range(n)]
-        styles = np.searchsorted(np.cumsum(STYLE_SHARES), rng.random(n))
-        drawn = [self.render(s, int(style)) for s, style in zip(scenes, styles, strict=True)]
-        pictures = np.stack(drawn).transpose(0, 3, 1, 2) * 2 - 1
+        pictures = np.empty((0, 3, SIZE, SIZE), dtype=np.float32)
+        if drawn:
+            styles = np.searchsorted(np.cumsum(STYLE_SHARES), rng.random(n))
+            made = [self.render(s, int(style)) for s, style in zip(scenes, styles, strict=True)]
+            pictures = np.stack(made).transpose(0, 3, 1, 2) * 2 - 1
         return [s.caption for s in scenes], pictures, *self.labels(scenes)
 
     def labels(self, scenes: Sequence[Scene]) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,9 @@
     python training/train.py --minutes 150 --out runs/picturebook
 
 Every few minutes a checkpoint is kept: weights, their moving average, the optimisers' state, and
-how far it is, in one safetensors file. The same command again goes on where it stopped. Sample
+how far it is, in one safetensors file. The same command again goes on where it stopped. At first
+the text encoder learns alone what the patches of a caption's picture show, which takes a fraction
+of a whole step's time; who is where is what it learns last. Sample
 sheets and a log (JSON lines) are written beside it, and how many triplets of visual composition the
 pictures and the text encoder alone win. The learning rate is held and then falls to zero over the
 last fifth of the minutes or, so that a run is the same on machines of any speed, of the steps.
@@ -46,6 +48,8 @@ AUXILIARY = 0.1
 TRIPLETS = 10  # of each of the fifteen parts
 SINGLE = 0.3  # of the scenes have one thing alone, in the end
 HALFWAY = 0.03
+TEXT_FIRST = 4000  # steps
+WARM_UP = 200  # steps
 TOWARDS_NOISE = 0.8  # exponent: the median level is 0.57 of all steps
 FALLING = 0.2  # of the run: while the learning rate falls
 MAX_WEIGHT = 2.0  # a low noise level hardly asks what the text says
@@ -56,25 +60,39 @@ class Scenes(Dataset[tuple[Tensor, ...]]):
     """Batch number i is a function of (seed, i) and these settings, whoever renders it."""
 
     def __init__(
-        self, book: Book, tokenizer: object, batch: int, seed: int, steps: int, first: int
-    ) -> None:
+        self, book: Book, tokenizer: object, batch: int, seed: int, steps: int, first: int,
+        text_first: int = 0,
+    ) -> None:  # fmt: skip
         self.book, self.tokenizer = book, tokenizer
         self.batch, self.seed, self.steps, self.first = batch, seed, steps, first
+        self.text_first = text_first
 
     def __len__(self) -> int:
         return self.steps
 
     def __getitem__(self, i: int) -> tuple[Tensor, ...]:
         rng = np.random.default_rng((self.seed, i))
+        text_alone = i < self.text_first
         # objects first: the share of scenes with one thing falls from 0.7
-        single = max(SINGLE, 0.7 - (0.7 - SINGLE) * i / self.first)
-        captions, *arrays = self.book.batch(rng, self.batch, single)
+        done = (i if text_alone else i - self.text_first) / self.first
+        single = max(SINGLE, 0.7 - (0.7 - SINGLE) * done)
+        captions, *arrays = self.book.batch(rng, self.batch, single, drawn=not text_alone)
         dropped = ["" if rng.random() < TEXT_DROP else c for c in captions]
         tokens = self.tokenizer(
             dropped, padding=True, truncation=True, max_length=56, return_tensors="pt"
         )
         named = torch.tensor([bool(c) for c in dropped])
         return tokens.input_ids, tokens.attention_mask, named, *map(torch.from_numpy, arrays)
+
+
+def reading(
+    pipe: PicturebookPipeline, heads: Contents, batch: tuple[Tensor, ...], noise: torch.Generator
+) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """What the text encoder reads: its slots, the auxiliary loss on them, its parts for the log."""
+    ids, mask, named, _, contents, backgrounds = batch
+    seen = slots(pipe.text_encoder, ids, mask, noise)
+    auxiliary, right = heads(seen[named].flatten(1), contents[named], backgrounds[named])
+    return seen, auxiliary, {"aux": auxiliary.item(), "named": right.item()}
 
 
 def loss(
@@ -95,9 +113,8 @@ def loss(
     Returns:
         The loss, and its parts for the log.
     """
-    ids, mask, named, x0, contents, backgrounds = batch
-    seen = slots(pipe.text_encoder, ids, mask, noise)
-    auxiliary, right = heads(seen[named].flatten(1), contents[named], backgrounds[named])
+    ids, _, named, x0, contents, _ = batch
+    seen, auxiliary, shown = reading(pipe, heads, batch, noise)
     n = len(x0)
     # one low and one high noise level per scene
     u = (
@@ -125,10 +142,7 @@ def loss(
     weight = (1 / (1 - alpha)).clamp(max=MAX_WEIGHT)
     squared = (predicted.float() - x0).pow(2)
     denoising = (weight * squared).mean()
-    shown = {
-        "mse": squared.mean().item(), "aux": auxiliary.item(), "named": right.item(),
-        "halfway": binding.item(), "bound": bound.item(),
-    }  # fmt: skip
+    shown |= {"mse": squared.mean().item(), "halfway": binding.item(), "bound": bound.item()}
     return denoising + AUXILIARY * auxiliary + HALFWAY * binding, shown
 
 
@@ -177,6 +191,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="a pipeline to begin with, instead of noise")
+    parser.add_argument(
+        "--text-first", type=int, default=TEXT_FIRST, metavar="STEPS",
+        help="of the text encoder alone, if it begins with noise",
+    )  # fmt: skip
     parser.add_argument("--icons", type=Path, default=sprites.FOLDER, help="the sets of icons")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--float32", action="store_true", help="no bfloat16 arithmetic")
@@ -211,6 +229,7 @@ def main() -> None:
     average = {k: p.detach().clone() for k, p in parameters.items()}
     optimiser_list = optimisers(list(modules.values()), a.rate)
     step, spent = 0, 0.0
+    text_first = 0 if a.start else a.text_first
     if (a.out / "checkpoint.safetensors").exists():
         # on the CPU, where Adam looks for its step; the rest goes where its parameter is
         tensors = load_file(a.out / "checkpoint.safetensors")
@@ -226,7 +245,9 @@ def main() -> None:
         print(f"resumed at step {step}, minute {spent:.1f}", flush=True)
 
     data = DataLoader(
-        Scenes(book, pipe.tokenizer, a.batch, a.seed, 10_000_000, 1 if a.start else 1500),
+        Scenes(
+            book, pipe.tokenizer, a.batch, a.seed, 10_000_000, 1 if a.start else 1500, text_first
+        ),
         batch_size=None,
         sampler=range(step, 10_000_000),
         num_workers=1 if device.type == "cpu" else 12,
@@ -269,7 +290,9 @@ def main() -> None:
         done = step / a.steps if a.steps else minutes / a.minutes
         if done >= 1:
             break
-        rate = a.rate * min(1.0, (step + 1) / 200, (1 - done) / FALLING)
+        text_alone = step < text_first
+        begun_at = 0 if text_alone else text_first
+        rate = a.rate * min(1.0, (step - begun_at + 1) / WARM_UP, (1 - done) / FALLING)
         for group, share in zip(
             (g for o in optimiser_list for g in o.param_groups), (1.0, 0.5), strict=True
         ):
@@ -277,7 +300,11 @@ def main() -> None:
         noise = torch.Generator(device).manual_seed(a.seed * 1_000_003 + step)
         with sdpa_kernel(kernels):
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
-                value, shown = loss(pipe, heads, halfway, tuple(b.to(device) for b in batch), noise)
+                on_device = tuple(b.to(device) for b in batch)
+                if text_alone:
+                    _, value, shown = reading(pipe, heads, on_device, noise)
+                else:
+                    value, shown = loss(pipe, heads, halfway, on_device, noise)
             value.backward()
         nn.utils.clip_grad_norm_(list(parameters.values()), 1.0, foreach=True)
         for optimiser in optimiser_list:
@@ -289,7 +316,9 @@ def main() -> None:
             torch._foreach_lerp_(list(average.values()), list(parameters.values()), 1 - decay)
         losses.append(shown)
         if step % 50 == 0:
-            line: dict[str, float] = {k: float(np.mean([s[k] for s in losses])) for k in shown}
+            line: dict[str, float] = {
+                k: float(np.mean([s[k] for s in losses if k in s])) for k in shown
+            }
             line |= {"step": step, "minutes": minutes, "scenes": step * a.batch}
             losses.clear()
             record("log.jsonl", line)
