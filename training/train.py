@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,22 +29,15 @@ from torch.utils.data import DataLoader, Dataset
 import sprites
 import words
 from checkpoints import packed, save, unpack
-from conjure_st import GenerativeProcess, load
-from conjure_st.agreement.judged import Judged, some_of_each
-from conjure_st.agreement.rows import TextEncoder
-from conjure_st.agreement.statistics import wins
-from conjure_st.agreement.tasks import judged_of
-from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.models.pipeline import PicturebookPipeline
-from conjure_st.scorer import TrajectoryScorer
 from net import Contents, Halfway, pipeline, slots
 from scenes import Book
 from sheet import sheet
+from triplets import won
 
 REPEATS = 2  # noise levels per scene: a second one is cheaper than a second caption
 TEXT_DROP = 0.1
 AUXILIARY = 0.1
-TRIPLETS = 10  # of each of the fifteen parts
 SINGLE = 0.3  # of the scenes have one thing alone, in the end
 HALFWAY = 0.03
 TEXT_FIRST = 4000  # steps
@@ -157,27 +149,6 @@ def optimisers(modules: list[nn.Module], rate: float) -> list[torch.optim.Optimi
     muon = torch.optim.Muon(hidden, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     adam = torch.optim.AdamW(other, lr=rate / 2, betas=(0.9, 0.98), weight_decay=0.0, foreach=True)
     return [muon, adam]
-
-
-@cache
-def triplets() -> tuple[Judged, ...]:
-    return tuple(some_of_each(judged_of("VisualCompositionTriplets"), TRIPLETS))
-
-
-def won(pipe: PicturebookPipeline) -> dict[str, float]:
-    """The shares of triplets whose paraphrase is nearer than the swap, by pictures and by text."""
-    model = load(pipe, GenerativeProcess.preset("fast"))
-    assert isinstance(model, PipelineDenoiser)
-    pairs = [pair for part in triplets() for pair in part.pairs]
-    scores = {
-        "pictures": np.array([d.similarity for d in TrajectoryScorer(model).divergences(pairs)]),
-        "text": TextEncoder(model, "text").scores(pairs)[0],
-    }
-    first = np.array([1, 0])  # of a triplet's pairs the paraphrase comes first, then the swap
-    return {
-        name: float(np.mean([wins(first, two) for two in of.reshape(-1, 2)]))
-        for name, of in scores.items()
-    }
 
 
 def main() -> None:
