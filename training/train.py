@@ -282,7 +282,9 @@ def main() -> None:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         step += 1
-        decay = min(0.999, (1 + step) / (10 + step))
+        # begun anew with whole steps, for the denoiser learns from then on
+        seen_steps = step - begun_at
+        decay = min(0.999, (1 + seen_steps) / (10 + seen_steps))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.values()), list(parameters.values()), 1 - decay)
         losses.append(shown)
