@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from conjure_st import ConjureCrossEncoder, GenerativeProcess
-from conjure_st.agreement.compare import compare, score
+from conjure_st.agreement.compare import Estimate, compare, score
 from conjure_st.agreement.files import read_pairs
 from conjure_st.agreement.judged import Judged, some, some_of_each
 from conjure_st.agreement.lineup import rows_of_model
+from conjure_st.agreement.row import Row
 from conjure_st.agreement.tasks import judged_of
 
 ROWS = ("pictures", "untrained", "text encoder")
@@ -42,12 +44,19 @@ def measured(pipeline: Path, tasks: dict[str, list[Judged]]) -> dict[str, list[l
     rows = rows_of_model(
         model, "", ("untrained", "text-encoder"), similarity="normalised", control_seeds=1
     )
+    return {
+        task: [[100 * e.value, 100 * e.low, 100 * e.high] for e in each]
+        for task, each in figures(rows, tasks).items()
+    }
+
+
+def figures(rows: Sequence[Row], tasks: dict[str, list[Judged]]) -> dict[str, list[Estimate]]:
+    """Of each task and each row: the share of triplets won, or else the task's main measure."""
     found = {}
     for task, parts in tasks.items():
         compared = compare(task, parts, [score(row, parts) for row in rows])
         measure = "wins" if "wins" in compared.measures else compared.measures[0]
-        each = (line.whole[measure] for line in compared.lines)
-        found[task] = [[100 * e.value, 100 * e.low, 100 * e.high] for e in each]
+        found[task] = [line.whole[measure] for line in compared.lines]
     return found
 
 

@@ -28,14 +28,13 @@ from transformers import AutoModel, AutoTokenizer
 
 import sprites
 import words
-from conjure_st import GenerativeProcess, load
-from conjure_st.agreement.compare import Scored, compare
+from conjure_st import ConjureCrossEncoder, GenerativeProcess
 from conjure_st.agreement.files import read_pairs
 from conjure_st.agreement.judged import Judged, some, some_of_each
+from conjure_st.agreement.lineup import rows_of_model
 from conjure_st.agreement.tasks import judged_of
-from conjure_st.controls import untrained
 from conjure_st.models.pipeline import SLOTS, PicturebookPipeline
-from conjure_st.scorer import TrajectoryScorer
+from curve import figures
 from grammar import Grammar, Scene
 from net import TEXT_WIDTH, Contents, pipeline, slots
 from phrases import plural
@@ -152,24 +151,14 @@ def agreement(encoder: nn.Module, tasks: dict[str, list[Judged]], model: Path) -
     """By task, the main figure of the encoder's cosine, and of a permuted denoiser over it."""
     pipe = OnTop(**PicturebookPipeline.from_pretrained(model).components)
     pipe.reader = encoder
-    control = TrajectoryScorer(untrained(load(pipe, GenerativeProcess.preset("fast"))))
-    found = {}
-    for task, parts in tasks.items():
-        pairs = [pair for part in parts for pair in part.pairs]
-        one, two = (encoder([pair[i] for pair in pairs]).flatten(1) for i in (0, 1))
-        cosine = nn.functional.cosine_similarity(one, two).numpy()
-        random = np.array([d.similarity for d in control.divergences(pairs)])
-        ends = np.cumsum([len(part.pairs) for part in parts])[:-1]
-        rows = [
-            Scored(name, {}, tuple(np.split(scores[None], ends, axis=1)), nfe=0, spent=0, seconds=0)
-            for name, scores in (("cosine", cosine), ("random", random))
-        ]
-        compared = compare(task, parts, rows, resamples=100)
-        measure = "wins" if "wins" in compared.measures else compared.measures[0]
-        found[task] = " / ".join(
-            f"{100 * line.whole[measure].value:.1f}" for line in compared.lines
-        )
-    return found
+    on_top = ConjureCrossEncoder(pipe, process=GenerativeProcess.preset("fast"), cache="off")
+    control, cosine = rows_of_model(
+        on_top, "", ("untrained", "text-encoder"), similarity="normalised", control_seeds=1
+    )[1:]
+    return {
+        task: " / ".join(f"{100 * e.value:.1f}" for e in each)
+        for task, each in figures([cosine, control], tasks).items()
+    }
 
 
 def main() -> None:

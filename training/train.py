@@ -3,12 +3,14 @@
     python training/train.py --minutes 150 --out runs/picturebook
 
 Every few minutes a checkpoint is kept: weights, their moving average, the optimisers' state, and
-how far it is, in one safetensors file. The same command again goes on where it stopped. At first
-the text encoder learns alone what the patches of a caption's picture show, which takes a fraction
-of a whole step's time; who is where is what it learns last. Sample
+how far it is, in one safetensors file. The same command again goes on where it stopped. Sample
 sheets and a log (JSON lines) are written beside it, and how many triplets of visual composition the
-pictures and the text encoder alone win. The learning rate is held and then falls to zero over the
-last fifth of the minutes or, so that a run is the same on machines of any speed, of the steps.
+pictures and the text encoder alone win.
+
+At first the text encoder learns alone what the patches of a caption's picture show, which takes a
+fraction of a whole step's time; who is where is what it learns last. The learning rate is held and
+then falls to zero over the last fifth of the minutes or, so that a run is the same on machines of
+any speed, of the steps.
 """
 
 from __future__ import annotations
