@@ -20,9 +20,9 @@ from mteb.abstasks import AbsTaskPairClassification, AbsTaskRetrieval, AbsTaskST
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 from mteb.abstasks.task_metadata import TaskMetadata
 
+from conjure_st.agreement.statistics import triplets_won
 from mteb_tasks.items import KINDS, LEVELS, Kind, Level, items, pairs, ranked
 
-TIE = 1e-6  # cosines of equal vectors differ in their last bits
 ABOUT = (
     "Texts whose meaning turns on who is where, what has which colour, how many there are, what is "
     "big and what is absent, generated from a grammar with a fixed seed. Sub-sets are kinds of "
@@ -109,6 +109,8 @@ class VisualCompositionSTS(AbsTaskSTS):
     )
     min_score = 0
     max_score = 1
+    rows_of_an_item = 2
+    """Consecutive pairs that share a text; a bootstrap draws them together."""
 
     def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:
         """Build the pairs. Nothing is downloaded."""
@@ -148,9 +150,8 @@ class VisualCompositionTriplets(AbsTaskPairClassification):
 
     def _compute_metrics(self, similarity_scores: Any, labels: Any) -> dict[str, float]:
         scores: dict[str, float] = super()._compute_metrics(similarity_scores, labels)
-        own = np.asarray(similarity_scores["similarity_scores"]).reshape(-1, 2)
-        gap = own[:, 0] - own[:, 1]
-        scores["triplet_accuracy"] = float(np.mean((gap > TIE) + 0.5 * (np.abs(gap) <= TIE)))
+        own = np.asarray(similarity_scores["similarity_scores"])
+        scores["triplet_accuracy"] = triplets_won(own.astype(np.float64).flatten())
         return scores
 
 

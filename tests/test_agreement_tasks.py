@@ -252,6 +252,9 @@ def test_our_own_tasks_are_known_by_name(name: str, kind: str) -> None:
     [hard] = judged_of(name, subset="colour", split="hard")
     assert hard.fingerprint == found[2].fingerprint != found[0].fingerprint
     assert hard.name == f"{name}/colour"
+    if name != "VisualCompositionReranking":  # two pairs that share a text are no evidence apart
+        assert hard.unit.tolist() == [i // 2 for i in range(120)]
+        assert all(set(a) & set(b) for a, b in zip(hard.pairs[::2], hard.pairs[1::2], strict=True))
 
 
 def test_other_types_are_sent_to_mteb() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from conjure_st import GenerativeProcess, load
 from conjure_st.agreement.judged import Judged, some_of_each
 from conjure_st.agreement.rows import TextEncoder
-from conjure_st.agreement.statistics import wins
+from conjure_st.agreement.statistics import triplets_won
 from conjure_st.agreement.tasks import judged_of
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.models.pipeline import PicturebookPipeline
@@ -32,8 +32,4 @@ def won(pipe: PicturebookPipeline) -> dict[str, float]:
         "pictures": np.array([d.similarity for d in TrajectoryScorer(model).divergences(pairs)]),
         "text": TextEncoder(model, "text").scores(pairs)[0],
     }
-    first = np.array([1, 0])  # of a triplet's pairs the paraphrase comes first, then the swap
-    return {
-        name: float(np.mean([wins(first, two) for two in of.reshape(-1, 2)]))
-        for name, of in scores.items()
-    }
+    return {name: triplets_won(of) for name, of in scores.items()}

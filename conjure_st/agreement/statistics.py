@@ -111,6 +111,16 @@ def wins(gold: np.ndarray, scores: np.ndarray) -> float:
     return float(np.where(tie, 0.5, gap > 0).mean())
 
 
+def triplets_won(scores: np.ndarray) -> float:
+    """`wins` of triplets: [2N] scores, of each one's paraphrase and then of its swap; the mean.
+
+    >>> triplets_won(np.array([0.9, 0.1, 0.2, 0.7, 0.5, 0.5]))
+    0.5
+    """
+    first = np.array([1, 0])
+    return float(np.mean([wins(first, two) for two in scores.reshape(-1, 2)]))
+
+
 def _of_query(gold: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     """Average precision and nDCG@10 of one query's documents; equal scores share their gain."""
     if not gold.any():

@@ -170,6 +170,8 @@ def _judged(name: str, kind: Kind, task: Any, data: Any) -> Judged:
     if kind == "classes":
         place = {text: i for i, text in enumerate(dict.fromkeys(data[first]))}
         unit = [place[text] for text in data[first]]
+    elif together := getattr(task, "rows_of_an_item", None):
+        unit = [row // together for row in range(len(pairs))]
     return judged(name, pairs, list(data[label]), kind, unit)
 
 
