@@ -42,7 +42,7 @@ from conjure_st.plots.containment import directions
 from conjure_st.plots.style import DPI
 from conjure_st.process import WEIGHTINGS
 from conjure_st.scorer import TrajectoryScorer
-from mteb_tasks.containment import KINDS, PAIRS, Ordered, halves
+from mteb_tasks.containment import KINDS, PAIRS, Ordered, halves, said
 
 MAIN = "t, uniform"
 """As it is defined, before anything was measured."""
@@ -210,7 +210,7 @@ def ordered(texts: Sequence[tuple[str, str]], value: dict[str, float]) -> np.nda
 def show(name: str, half: Sequence[Ordered], rows: dict[str, np.ndarray]) -> dict[str, Any]:
     """Print one half's table, and the same as JSON."""
     places = [[i for i, p in enumerate(PAIRS) if p.kind == kind and p in half] for kind in KINDS]
-    units = [[PAIRS[i].general for i in there] for there in places]
+    units = [[said(PAIRS[i]) for i in there] for there in places]
 
     def estimated(values: np.ndarray) -> list[Estimate]:
         """Of all kinds, then of each."""

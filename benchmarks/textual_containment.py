@@ -42,7 +42,7 @@ from conjure_st.textual.language_model import LanguageModel
 from conjure_st.textual.loading import load_language_model
 from conjure_st.textual.process import DISTANCES, TextualProcess
 from conjure_st.textual.scorer import TextualScorer
-from mteb_tasks.containment import KINDS, PAIRS, Ordered, halves
+from mteb_tasks.containment import KINDS, PAIRS, Ordered, halves, said
 
 TEXTS = [(pair.specific, pair.general) for pair in PAIRS]
 REPORTED = [PAIRS.index(pair) for pair in halves()[1]]
@@ -157,7 +157,7 @@ def predictability(scorer: TextualScorer, texts: Sequence[str]) -> dict[str, flo
 def show(name: str, half: Sequence[Ordered], rows: dict[str, np.ndarray]) -> dict[str, Any]:
     """Print one half's tables, and the same as JSON."""
     places = [[i for i, p in enumerate(PAIRS) if p.kind == kind and p in half] for kind in KINDS]
-    units = [[PAIRS[i].general for i in there] for there in places]
+    units = [[said(PAIRS[i]) for i in there] for there in places]
 
     def estimated(values: np.ndarray) -> list[Estimate]:
         """Of all kinds, then of each."""

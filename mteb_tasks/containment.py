@@ -145,16 +145,20 @@ def halves() -> tuple[tuple[Ordered, ...], tuple[Ordered, ...]]:
     """
     where: dict[str, int] = {}
     for kind in reversed(KINDS):
-        new = dict.fromkeys(_said(p) for p in PAIRS if p.kind == kind and _said(p) not in where)
+        new = dict.fromkeys(said(p) for p in PAIRS if p.kind == kind and said(p) not in where)
         # Two by two, as every second one of a kind has an opening.
-        where |= {said: place // 2 % 2 for place, said in enumerate(new)}
-    first, second = (tuple(p for p in PAIRS if where[_said(p)] == half) for half in (0, 1))
+        where |= {general: place // 2 % 2 for place, general in enumerate(new)}
+    first, second = (tuple(p for p in PAIRS if where[said(p)] == half) for half in (0, 1))
     return first, second
 
 
-def _said(pair: Ordered) -> str:
-    """The general text without its opening."""
-    said = pair.general
+def said(pair: Ordered) -> str:
+    """The general text without its opening: pairs that share it are no evidence apart.
+
+    >>> said(Ordered("place", "a cat on the beach", "there is a picture of a cat"))
+    'a cat'
+    """
+    general = pair.general
     for opening in (*LONG_OPENINGS, *SHORT_OPENINGS):
-        said = said.removeprefix(f"{opening} ")
-    return said
+        general = general.removeprefix(f"{opening} ")
+    return general
