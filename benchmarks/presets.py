@@ -24,7 +24,7 @@ from conjure_st.agreement.judged import judged
 from conjure_st.scorer import TrajectoryScorer
 from conjure_st.texts import Pair
 
-REFERENCE = GenerativeProcess(steps=10, samples=64)
+REFERENCE = GenerativeProcess(steps=10, samples=64, seed=64)  # no candidate shares its noise
 PAPER = GenerativeProcess.preset("paper")
 
 
