@@ -14,13 +14,13 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
+import batches
 import grammar
 import phrases as say
 import questions
 import scenes
 import speaker
 import sprites
-import train
 import vocabulary
 from grammar import BACKGROUNDS, Grammar, Scene, plain
 from layout import SIZE, Thing, boxes
@@ -264,7 +264,7 @@ def test_text_alone_comes_first_and_undrawn(book: scenes.Book) -> None:
     class Tokens:
         input_ids = attention_mask = torch.zeros(1)
 
-    made = train.Scenes(book, lambda *_, **__: Tokens, 4, 0, 100, first=10, text_first=3)
+    made = batches.Batches(book, lambda *_, **__: Tokens, 4, 0, 100, first=10, text_first=3)
     assert [len(made[i][3]) for i in (0, 2, 3)] == [0, 0, 4]
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDIMScheduler, SD3Transformer2DModel
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import ElectraConfig, ElectraModel
 
@@ -182,12 +181,15 @@ def test_a_resumed_run_is_the_run(
     }
     for i, optimiser in enumerate(optimisers):
         tensors |= checkpoints.packed(optimiser, f"opt{i}")
-    checkpoints.save(tmp_path, tensors, {"step": "3"})
+    checkpoints.save(tmp_path, tensors, {"seed": 0}, step=3, minutes=1.5)
     on = [step(small, optimisers, batch, i) for i in range(3, 6)]
     assert on[-1] < first[0]
 
     other = Small()
-    kept = load_file(tmp_path / checkpoints.NAME)
+    so_far = checkpoints.kept(tmp_path, {"seed": 0})
+    assert so_far is not None
+    kept, *far = so_far
+    assert far == [3, 1.5]
     with torch.no_grad():
         for i, module in enumerate(other.modules):
             for name, p in module.named_parameters():
@@ -196,3 +198,22 @@ def test_a_resumed_run_is_the_run(
     for i, optimiser in enumerate(fresh):
         checkpoints.unpack(optimiser, f"opt{i}", kept)
     assert [step(other, fresh, batch, i) for i in range(3, 6)] == pytest.approx(on, rel=1e-5)
+
+
+def test_a_run_goes_on_with_its_own_settings_alone(tmp_path: Path) -> None:
+    settings: dict[str, object] = {"seed": 0, "text-first": 4000, "start": False}
+    assert checkpoints.kept(tmp_path / "new", settings) is None
+    checkpoints.save(tmp_path, {"x": torch.zeros(1)}, settings, step=2, minutes=0.5)
+    assert checkpoints.kept(tmp_path, settings) is not None
+    with pytest.raises(ValueError, match=r"begun with seed 0, not 1; start False, not True\."):
+        checkpoints.kept(tmp_path, {"seed": 1, "text-first": 4000, "start": True})
+
+
+def test_steps_that_train_no_denoiser_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "--out", str(tmp_path / "run"), "--steps", "50"])
+    with pytest.raises(SystemExit):
+        train.main()
+    assert "in 50 steps no denoiser would be trained" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 NAME = "checkpoint.safetensors"
 
 
-def save(folder: Path, tensors: dict[str, Tensor], state: dict[str, str]) -> None:
+def save(
+    folder: Path, tensors: dict[str, Tensor], settings: dict[str, object], step: int, minutes: float
+) -> None:
     """One file, renamed into place, so that an interruption leaves the last one whole."""
     temporary = folder / "checkpoint.tmp"
+    state = {"settings": json.dumps(settings), "step": str(step), "minutes": str(minutes)}
     save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata=state)
     temporary.rename(folder / NAME)
+
+
+def kept(folder: Path, settings: dict[str, object]) -> tuple[dict[str, Tensor], int, float] | None:
+    """Tensors, step and minutes of a run so far; None if it has not begun.
+
+    The tensors are on the CPU, where Adam looks for its step; the rest goes where its parameter is.
+
+    Args:
+        folder: of the run.
+        settings: that a run has to keep: what it learns at a step depends on them.
+
+    Raises:
+        ValueError: the run was begun with other settings.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    with safe_open(path, framework="pt") as file:
+        state = file.metadata()
+    begun = json.loads(state["settings"])
+    other = [
+        f"{name} {begun.get(name)}, not {now}"
+        for name, now in settings.items()
+        if begun.get(name) != now
+    ]
+    if other:
+        raise ValueError(
+            f"The run in {folder} was begun with {'; '.join(other)}. Go on with its own settings, "
+            "or begin another one in another folder (--out)."
+        )
+    return load_file(path), int(state["step"]), float(state["minutes"])
 
 
 def packed(optimiser: torch.optim.Optimizer, name: str) -> dict[str, Tensor]:

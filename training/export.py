@@ -39,6 +39,9 @@ def main() -> None:
         settings = json.loads(config.read_text())
         if settings.pop("_name_or_path", None) is not None:
             config.write_text(json.dumps(settings, indent=2) + "\n")
+    for path in a.to.rglob("*.safetensors"):
+        # safetensors writes for its owner alone; an installation may be read by others
+        path.chmod(0o644)
     stored = PicturebookPipeline.from_pretrained(a.to)
     stored.set_progress_bar_config(disable=True)
     sheet(stored, a.to / "samples.png")

@@ -22,15 +22,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 import sprites
 import words
-from checkpoints import packed, save, unpack
+from batches import Batches, phase
+from checkpoints import kept, packed, save, unpack
 from conjure_st.models.pipeline import PicturebookPipeline
 from net import Contents, Halfway, pipeline, slots
 from scenes import Book
@@ -38,9 +37,7 @@ from sheet import sheet
 from triplets import won
 
 REPEATS = 2  # noise levels per scene: a second one is cheaper than a second caption
-TEXT_DROP = 0.1
 AUXILIARY = 0.1
-SINGLE = 0.3  # of the scenes have one thing alone, in the end
 HALFWAY = 0.03
 TEXT_FIRST = 4000  # steps
 WARM_UP = 200  # steps
@@ -48,35 +45,6 @@ TOWARDS_NOISE = 0.8  # exponent: the median level is 0.57 of all steps
 FALLING = 0.2  # of the run: while the learning rate falls
 MAX_WEIGHT = 2.0  # a low noise level hardly asks what the text says
 FUSED = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
-
-
-class Scenes(Dataset[tuple[Tensor, ...]]):
-    """Batch number i is a function of (seed, i) and these settings, whoever renders it."""
-
-    def __init__(
-        self, book: Book, tokenizer: object, batch: int, seed: int, steps: int, first: int,
-        text_first: int = 0,
-    ) -> None:  # fmt: skip
-        self.book, self.tokenizer = book, tokenizer
-        self.batch, self.seed, self.steps, self.first = batch, seed, steps, first
-        self.text_first = text_first
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __getitem__(self, i: int) -> tuple[Tensor, ...]:
-        rng = np.random.default_rng((self.seed, i))
-        text_alone = i < self.text_first
-        # objects first: the share of scenes with one thing falls from 0.7
-        done = (i if text_alone else i - self.text_first) / self.first
-        single = max(SINGLE, 0.7 - (0.7 - SINGLE) * done)
-        captions, *arrays = self.book.batch(rng, self.batch, single, drawn=not text_alone)
-        dropped = ["" if rng.random() < TEXT_DROP else c for c in captions]
-        tokens = self.tokenizer(
-            dropped, padding=True, truncation=True, max_length=56, return_tensors="pt"
-        )
-        named = torch.tensor([bool(c) for c in dropped])
-        return tokens.input_ids, tokens.attention_mask, named, *map(torch.from_numpy, arrays)
 
 
 def reading(
@@ -101,7 +69,7 @@ def loss(
     Args:
         pipe: with its text encoder, denoiser and noise schedule.
         heads, halfway: what names the scene, from the text and from half-way through the denoiser.
-        batch: as `Scenes` makes it.
+        batch: as `Batches` makes it.
         noise: of this step.
 
     Returns:
@@ -176,6 +144,19 @@ def main() -> None:
         "--snapshots", type=float, default=15.0, help="minutes between pipelines to keep"
     )
     a = parser.parse_args()
+    text_first = 0 if a.start else a.text_first
+    if a.steps and a.steps <= text_first:
+        parser.error(
+            f"in {a.steps} steps no denoiser would be trained: the text encoder learns alone for "
+            f"{text_first}. Give more --steps, or fewer --text-first."
+        )
+    settings = {
+        "seed": a.seed, "batch": a.batch, "text-first": text_first, "start": a.start is not None,
+    }  # fmt: skip
+    try:
+        so_far = kept(a.out, settings)
+    except ValueError as error:
+        parser.error(str(error))
     a.out.mkdir(parents=True, exist_ok=True)
     device = torch.device(a.device)
 
@@ -199,17 +180,15 @@ def main() -> None:
         for n, p in module.named_parameters()
         if p.requires_grad
     }
+    # distilled to other last bits, or signs, on another machine
+    word_table = pipe.text_encoder.embeddings.word_embeddings.weight
     average = {k: p.detach().clone() for k, p in parameters.items()}
     optimiser_list = optimisers(list(modules.values()), a.rate)
     step, spent = 0, 0.0
-    text_first = 0 if a.start else a.text_first
-    if (a.out / "checkpoint.safetensors").exists():
-        # on the CPU, where Adam looks for its step; the rest goes where its parameter is
-        tensors = load_file(a.out / "checkpoint.safetensors")
-        with safe_open(a.out / "checkpoint.safetensors", framework="pt") as file:
-            progress = file.metadata()
-        step, spent = int(progress["step"]), float(progress["minutes"])
+    if so_far:
+        tensors, step, spent = so_far
         with torch.no_grad():
+            word_table.copy_(tensors["word_table"])
             for k, p in parameters.items():
                 p.copy_(tensors[f"model.{k}"])
                 average[k].copy_(tensors[f"average.{k}"])
@@ -218,7 +197,7 @@ def main() -> None:
         print(f"resumed at step {step}, minute {spent:.1f}", flush=True)
 
     data = DataLoader(
-        Scenes(
+        Batches(
             book, pipe.tokenizer, a.batch, a.seed, 10_000_000, 1 if a.start else 1500, text_first
         ),
         batch_size=None,
@@ -241,19 +220,19 @@ def main() -> None:
 
     def keep(minutes: float) -> None:
         tensors = {f"model.{k}": p.detach() for k, p in parameters.items()}
-        tensors |= {f"average.{k}": v for k, v in average.items()}
+        tensors |= {"word_table": word_table} | {f"average.{k}": v for k, v in average.items()}
         for i, optimiser in enumerate(optimiser_list):
             tensors |= packed(optimiser, f"opt{i}")
-        save(a.out, tensors, {"step": str(step), "minutes": str(minutes)})
+        save(a.out, tensors, settings, step, minutes)
         live = {k: p.detach().clone() for k, p in parameters.items()}
         with torch.no_grad():
             for k, p in parameters.items():
                 p.copy_(average[k])
             sheet(pipe, a.out / f"sheet-{step:06d}.png")
-            record("evaluation.jsonl", {"step": step, "minutes": minutes, **won(pipe)})
             pipe.save_pretrained(a.out / "pipeline", safe_serialization=True)
-            kept = sorted(a.out.glob("pipeline-*"))
-            if minutes >= a.snapshots * (len(kept) + 1):
+            record("evaluation.jsonl", {"step": step, "minutes": minutes, **won(pipe)})
+            copies = len(list(a.out.glob("pipeline-*")))
+            if minutes >= a.snapshots * (copies + 1):
                 pipe.save_pretrained(a.out / f"pipeline-{step:06d}", safe_serialization=True)
             for k, p in parameters.items():
                 p.copy_(live[k])
@@ -263,8 +242,7 @@ def main() -> None:
         done = step / a.steps if a.steps else minutes / a.minutes
         if done >= 1:
             break
-        text_alone = step < text_first
-        begun_at = 0 if text_alone else text_first
+        text_alone, begun_at = phase(step, text_first)
         rate = a.rate * min(1.0, (step - begun_at + 1) / WARM_UP, (1 - done) / FALLING)
         for group, share in zip(
             (g for o in optimiser_list for g in o.param_groups), (1.0, 0.5), strict=True
@@ -301,6 +279,12 @@ def main() -> None:
             keep(minutes)
             last_save = time.monotonic()
     keep(spent + (time.monotonic() - began) / 60)
+    if step <= text_first:
+        print(
+            f"The run ended at step {step}, and the denoiser begins to learn at {text_first}: its "
+            "pictures show nothing. Go on with more --minutes.",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

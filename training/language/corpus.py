@@ -40,24 +40,26 @@ class Corpus:
     """All documents.
 
     Args:
-        near: the file that `neighbours.py` wrote.
+        near: the file that `neighbours.py` wrote; None: without documents of neighbours, of which
+            none are held out.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is of other sentences.
     """
 
-    def __init__(self, near: Path) -> None:
+    rows: np.ndarray
+    cosines: np.ndarray
+    led: np.ndarray
+
+    def __init__(self, near: Path | None = None) -> None:
         self.synsets = wordnet.synsets()
         first = wordnet.first_senses()
         self.paraphrases = Paraphrases(self.synsets, first)
         self.captions = Captions()
         self.sentences = neighbours.sentences(self.synsets)
-        with safe_open(near, framework="pt") as file:
-            found = int(file.metadata()["sentences"])
-        if found != len(self.sentences):
-            raise ValueError(
-                f"{near} is of {found} sentences, not {len(self.sentences)}: make it anew."
-            )
-        tensors = load_file(near)
-        self.rows, self.cosines = tensors["rows"].numpy(), tensors["cosines"].numpy()
-        self.led = np.flatnonzero((self.cosines > NEAR).sum(1) >= 4)
+        if near is not None:
+            self._read(near)
         common = set(first.values())
         told = {t for s in self.synsets.values() if not s.held_out for t in (s.gloss, *s.examples)}
         self.keys: dict[bool, list[str]] = {}
@@ -72,6 +74,22 @@ class Corpus:
                 ]
             w = np.array([_weight(self.synsets[k], k in common) for k in keys])
             self.keys[held_out], self.weights[held_out] = keys, np.cumsum(w / w.sum())
+
+    def _read(self, near: Path) -> None:
+        """Which sentences are neighbours."""
+        if not near.exists():
+            raise FileNotFoundError(
+                f"{near} is not there. Make it: python training/language/neighbours.py --out {near}"
+            )
+        with safe_open(near, framework="pt") as file:
+            found = int(file.metadata()["sentences"])
+        if found != len(self.sentences):
+            raise ValueError(
+                f"{near} is of {found} sentences, not {len(self.sentences)}: make it anew."
+            )
+        tensors = load_file(near)
+        self.rows, self.cosines = tensors["rows"].numpy(), tensors["cosines"].numpy()
+        self.led = np.flatnonzero((self.cosines > NEAR).sum(1) >= 4)
 
     # --- one document as sentences -------------------------------------------------------------
 

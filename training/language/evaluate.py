@@ -70,12 +70,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path)
-    parser.add_argument("--near", type=Path, default=Path("runs/neighbours.safetensors"))
     parser.add_argument("--documents", type=int, default=300, help="of each source")
     a = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(a.model)
     model = AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32).eval()
-    corpus = Corpus(a.near)
+    corpus = Corpus()
     rng = np.random.default_rng(3)
     texts = {
         source: [corpus.document(rng, source, held_out=True) for _ in range(a.documents)]

@@ -6,7 +6,7 @@ It needs runs/neighbours.safetensors (`neighbours.py`). Every few minutes a chec
 weights, the optimisers' state, and how far it is, in one safetensors file, and the model in
 transformers' format beside it. The same command again goes on where it stopped. The learning rate
 is held and then falls to zero over the last fifth of the minutes; or of the steps, and then the
-weights are a function of the seed (`--steps 2500 --minutes inf`).
+weights are a function of the seed (`--steps 2500`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast
@@ -29,7 +27,7 @@ sys.path.append(str(Path(__file__).parent.parent))
 import pieces
 from corpus import Corpus
 
-from checkpoints import NAME, packed, save, unpack
+from checkpoints import kept, packed, save, unpack
 from net import network
 
 WARM_UP = 100  # steps
@@ -80,14 +78,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--save-every", type=float, default=4.0, help="minutes")
-    parser.add_argument("--steps", type=int, default=10_000_000, help="end by these, not minutes")
+    parser.add_argument("--steps", type=int, help="how long it is, instead of minutes")
     a = parser.parse_args()
+    settings = {"seed": a.seed, "batch": a.batch}
+    try:
+        so_far = kept(a.out, settings)
+    except ValueError as error:
+        parser.error(str(error))
     a.out.mkdir(parents=True, exist_ok=True)
-    device = torch.device(a.device)
-    folder, checkpoint = a.out / "model", a.out / NAME
+    device, folder = torch.device(a.device), a.out / "model"
 
     corpus = Corpus(a.near)
-    if checkpoint.exists():
+    if so_far:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     else:
         tokenizer = pieces.learn(corpus, a.seed)
@@ -96,11 +98,8 @@ def main() -> None:
     parameters = dict(model.named_parameters())
     both = optimisers(model, a.rate)
     step, spent = 0, 0.0
-    if checkpoint.exists():
-        tensors = load_file(checkpoint, device=str(device))
-        with safe_open(checkpoint, framework="pt") as file:
-            progress = file.metadata()
-        step, spent = int(progress["step"]), float(progress["minutes"])
+    if so_far:
+        tensors, step, spent = so_far
         with torch.no_grad():
             for k, p in parameters.items():
                 p.copy_(tensors[f"model.{k}"])
@@ -113,7 +112,7 @@ def main() -> None:
     data = DataLoader(
         Rows(corpus, tokenizer, a.batch, a.seed),
         batch_size=None,
-        sampler=range(step, a.steps),
+        sampler=range(step, 10_000_000),
         num_workers=1 if device.type == "cpu" else 12,
         prefetch_factor=4,
     )
@@ -124,15 +123,15 @@ def main() -> None:
         tensors = {f"model.{k}": p.detach() for k, p in parameters.items()}
         for i, optimiser in enumerate(both):
             tensors |= packed(optimiser, f"opt{i}")
-        save(a.out, tensors, {"step": str(step), "minutes": str(minutes)})
+        save(a.out, tensors, settings, step, minutes)
         model.save_pretrained(folder)
 
     for rows in data:
         minutes = spent + (time.monotonic() - began) / 60
-        if minutes >= a.minutes:
+        done = step / a.steps if a.steps else minutes / a.minutes
+        if done >= 1:
             break
-        left = min(1 - minutes / a.minutes, 1 - step / a.steps)
-        rate = min(1.0, (step + 1) / WARM_UP, left / 0.2)
+        rate = min(1.0, (step + 1) / WARM_UP, (1 - done) / 0.2)
         for optimiser, share in zip(both, (1.0, 0.5), strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = a.rate * rate * share
