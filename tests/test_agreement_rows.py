@@ -28,8 +28,9 @@ from conjure_st import (
 )
 from conjure_st.agreement import rows as module
 from conjure_st.agreement.baselines import Embeddings, TfIdf
+from conjure_st.agreement.lineup import rows_of_model
 from conjure_st.agreement.row import Row
-from conjure_st.agreement.rows import Imagery, TextEncoder, Untrained
+from conjure_st.agreement.rows import TextEncoder, Trajectories, Untrained
 from conjure_st.controls import text_embeddings, untrained
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.scorer import TrajectoryScorer
@@ -70,8 +71,8 @@ def test_all_are_rows() -> None:
     denoiser = pipeline_denoiser()
     model = ConjureCrossEncoder(denoiser, cache="off")
     found: list[Row] = [
-        Imagery(model, "normalised", "c"),
-        Imagery(model, "jeffreys", "-J"),
+        Trajectories(model, "normalised", "c"),
+        Trajectories(model, "jeffreys", "-J"),
         Untrained(denoiser, "normalised", (0, 1), "control"),
         TextEncoder(denoiser, "text encoder"),
         TfIdf(),
@@ -89,14 +90,14 @@ def test_all_are_rows() -> None:
                 ask(["a cat", "a dog"])  # type: ignore[list-item]
 
 
-# Imagery --------------------------------------------------------------------------------------
+# Trajectories --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("process", [PROCESS, GUIDED])
 def test_imagery_is_the_models_divergence(process: GenerativeProcess) -> None:
     found = imagery(process=process).divergence(PAIRS)
     model = imagery(process=process)
-    normalised, raw = Imagery(model, "normalised", "c"), Imagery(model, "jeffreys", "-J")
+    normalised, raw = Trajectories(model, "normalised", "c"), Trajectories(model, "jeffreys", "-J")
     assert normalised.scores(PAIRS).tolist() == [[d.similarity for d in found]]
     assert raw.scores(PAIRS).tolist() == [[-d.jeffreys for d in found]]
     assert normalised.scores(PAIRS)[0, 3] == 1.0
@@ -109,7 +110,7 @@ def test_imagery_costs_what_it_says_whatever_the_cache_has(
     process: GenerativeProcess, similarity: Any
 ) -> None:
     model = imagery(process=process, similarity=similarity)
-    row = Imagery(model, "jeffreys", "-J")
+    row = Trajectories(model, "jeffreys", "-J")
     told = row.nfe(PAIRS)
     assert row.spent == 0
     row.scores(PAIRS)
@@ -122,9 +123,9 @@ def test_imagery_costs_what_it_says_whatever_the_cache_has(
 def test_two_measures_cost_no_more_than_one(max_bytes: int) -> None:
     """Through the cache, or without one."""
     model = imagery(cache=TrajectoryCache(max_bytes=max_bytes))
-    Imagery(model, "jeffreys", "-J").scores(PAIRS)
+    Trajectories(model, "jeffreys", "-J").scores(PAIRS)
     spent = model.scorer.nfe
-    row = Imagery(model, "normalised", "c")
+    row = Trajectories(model, "normalised", "c")
     row.scores(list(reversed(PAIRS)))
     assert row.spent == model.scorer.nfe == spent
     row.scores([(KITTEN, SEA)])
@@ -135,10 +136,10 @@ def test_models_of_one_denoiser_are_not_confused() -> None:
     denoiser = gaussian(PROCESS)
     raw = ConjureCrossEncoder(denoiser, similarity="jeffreys", cache=TrajectoryCache())
     both = ConjureCrossEncoder(denoiser, cache=TrajectoryCache())
-    first = Imagery(raw, "jeffreys", "-J").scores(PAIRS)
+    first = Trajectories(raw, "jeffreys", "-J").scores(PAIRS)
     expected = [d.similarity for d in imagery().divergence(PAIRS)]
-    assert Imagery(both, "normalised", "c").scores(PAIRS).tolist() == [expected]
-    assert np.array_equal(Imagery(both, "jeffreys", "-J").scores(PAIRS), first)
+    assert Trajectories(both, "normalised", "c").scores(PAIRS).tolist() == [expected]
+    assert np.array_equal(Trajectories(both, "jeffreys", "-J").scores(PAIRS), first)
 
 
 def test_imagery_reads_what_its_model_reads() -> None:
@@ -147,9 +148,9 @@ def test_imagery_reads_what_its_model_reads() -> None:
     plain = ConjureCrossEncoder(stable_diffusion(), process=process, cache="off")
     long = [("a red cat on the car", "the blue dog")]
     short = [("a red", "the blue")]
-    found = Imagery(model, "normalised", "c").scores(long)
-    assert found == Imagery(plain, "normalised", "c").scores(short)
-    assert found != Imagery(plain, "normalised", "c").scores(long)
+    found = Trajectories(model, "normalised", "c").scores(long)
+    assert found == Trajectories(plain, "normalised", "c").scores(short)
+    assert found != Trajectories(plain, "normalised", "c").scores(long)
     prompted = ConjureCrossEncoder(
         stable_diffusion(),
         process=process,
@@ -157,11 +158,11 @@ def test_imagery_reads_what_its_model_reads() -> None:
         prompts={"on": "on the "},
         default_prompt_name="on",
     )
-    row = Imagery(prompted, "normalised", "c")
+    row = Trajectories(prompted, "normalised", "c")
     assert row.scores([("car", "dog")])[0, 0] == pytest.approx(
         prompted.divergence([("car", "dog")])[0].similarity, abs=0
     )
-    assert row.scores([("car", "dog")]) != Imagery(plain, "normalised", "c").scores(
+    assert row.scores([("car", "dog")]) != Trajectories(plain, "normalised", "c").scores(
         [("car", "dog")]
     )
     assert row.settings["prompt"] == "on the "
@@ -170,9 +171,48 @@ def test_imagery_reads_what_its_model_reads() -> None:
 def test_a_model_without_the_unconditional_process_has_no_c() -> None:
     model = imagery(similarity="jeffreys")
     with pytest.raises(ValueError, match=r'similarity="normalised".*measure="jeffreys"'):
-        Imagery(model, "normalised", "c")
+        Trajectories(model, "normalised", "c")
     with pytest.raises(ValueError, match="measure='cosine' is unknown"):
-        Imagery(model, "cosine", "c")  # type: ignore[arg-type]
+        Trajectories(model, "cosine", "c")  # type: ignore[arg-type]
+
+
+def test_all_rows_of_a_model_read_what_it_reads() -> None:
+    """Else a lead over a control would be, in part, of what was cut off."""
+    process = PROCESS.replace(samples=1)
+    asked: dict[str, Any] = {"baselines": ("untrained", "text-encoder", "images"), "images": 2}
+    plain = ConjureCrossEncoder(stable_diffusion(), process=process, cache="off")
+    cut = ConjureCrossEncoder(
+        stable_diffusion(),
+        process=process,
+        max_length=5,
+        prompts={"on": "on the "},
+        default_prompt_name="on",
+        cache="off",
+    )
+    long, short = [("red cat on the car", "a blue dog on a")], [("on the red", "a blue dog")]
+    before = rows_of_model(plain, "", **asked)
+    for row, expected in zip(rows_of_model(cut, "", **asked), before, strict=True):
+        found, other = row.scores(long), expected.scores(long)
+        assert np.array_equal(found, expected.scores(short)) and not np.array_equal(found, other)
+        assert row.nfe(long) == expected.nfe(short)
+        assert (row.settings["max_seq_length"], row.settings["prompt"]) == (5, "on the ")
+
+
+def test_a_measure_that_the_model_has_not_is_refused_before_a_table_without_it() -> None:
+    raw = ConjureCrossEncoder(stable_diffusion(), process=PROCESS, similarity="jeffreys")
+    with pytest.raises(ValueError, match=r"has no normalised similarity"):
+        rows_of_model(raw, "", ("untrained",), similarity="normalised")
+    rows = rows_of_model(raw, "", ("untrained",))
+    assert [row.settings["measure"] for row in rows] == ["jeffreys", "jeffreys"]
+
+
+def test_a_control_has_the_models_picture_size_and_vae(tmp_path: Path) -> None:
+    stable_diffusion().save_pretrained(tmp_path)
+    made = load(tmp_path, PROCESS.replace(height=32, width=32))
+    assert isinstance(made, PipelineDenoiser)
+    control = untrained(made)
+    assert control.latent_shape == made.latent_shape == (4, 16, 16)
+    assert control.decode(made.initial_noise([0]))[0].size == (32, 32)
 
 
 # Untrained ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ Gaussians. What happens on the way to the pictures, which the other rows compare
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Images:
         cache: of trajectories, which it shares with all who score under this process, and of
             pictures' features; a new one in memory by default.
         batch_size: rows of one denoiser call; None chooses by device.
+        read: gives what is drawn of pairs, such as a model's `read`.
 
     Raises:
         TypeError: a language model, which draws nothing.
@@ -66,6 +67,7 @@ class Images:
         name: str | None = None,
         cache: TrajectoryCache | None = None,
         batch_size: int | None = None,
+        read: Callable[[Sequence[Pair]], list[Pair]] = check_pairs,
     ) -> None:
         if isinstance(denoiser, LanguageModel):
             raise TypeError(
@@ -88,6 +90,7 @@ class Images:
         self.name = name or f"Gaussians of {images} images"
         self.cache = TrajectoryCache() if cache is None else cache
         self.evaluator = Evaluator(denoiser, batch_size)
+        self.read = read
         self.settings: dict[str, object] = {
             "method": "images",
             "images": images,
@@ -109,7 +112,7 @@ class Images:
                 picture's features, are not finite.
             OSError: the vision model cannot be had.
         """
-        checked = check_pairs(pairs)
+        checked = self.read(check_pairs(pairs))
         # In a fixed order and direction, so that scores depend on neither.
         distinct = sorted({(min(pair), max(pair)) for pair in checked if pair[0] != pair[1]})
         texts = sorted({text for pair in distinct for text in pair})
@@ -123,7 +126,7 @@ class Images:
 
     def nfe(self, pairs: Sequence[Pair]) -> int:
         """N·S·T for N distinct texts and S images, and under guidance the unconditional outputs."""
-        texts = {text for a, b in check_pairs(pairs) if a != b for text in (a, b)}
+        texts = {text for a, b in self.read(check_pairs(pairs)) if a != b for text in (a, b)}
         fresh = OwnStates(Evaluator(self._denoiser), TrajectoryCache(), unconditional=False)
         return fresh.missing_nfe(dict.fromkeys(texts, self._steps), range(self.images))
 

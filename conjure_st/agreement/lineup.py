@@ -43,29 +43,41 @@ def rows_of_model(
 
     Raises:
         TypeError: "images" of a language model.
+        ValueError: "normalised" of a model that does not evaluate the unconditional process.
     """
     before = f"{name}: " if name else ""
     measures: dict[Of, str] = {"normalised": "normalised similarity", "jeffreys": "raw Jeffreys"}
     if not model.scorer.normalise:
         del measures["normalised"]  # it does not evaluate the unconditional process
     kept = {key: value for key, value in measures.items() if similarity in (None, key)}
+    if not kept:
+        raise ValueError(
+            f"The model {name or model.module.saved_name or 'in the table'} was made with "
+            f'similarity="jeffreys", and has no {similarity} similarity. Leave it at that, or '
+            'make the model with similarity="normalised".'
+        )
     generator, cache = model.module.generator, model.scorer.cache
     textual = isinstance(generator, LanguageModel)
-    rows: list[Row] = [Trajectories(model, key, before + value) for key, value in kept.items()]
+    ours = [Trajectories(model, key, before + value) for key, value in kept.items()]
+    controls: list[Row] = []
+    read = model.read  # so that all rows are of the same texts
     if "untrained" in baselines:
         for key in kept:
             shown = f"{before}untrained {'model' if textual else 'denoiser'}, "
             shown += "raw" if key == "jeffreys" else key
-            rows.append(Untrained(generator, key, range(control_seeds), shown, cache=cache))
+            seeds = range(control_seeds)
+            controls.append(Untrained(generator, key, seeds, shown, cache=cache, read=read))
     if "images" in baselines:
         shown = f"{before}Gaussians of {images} images"
-        row = Images(generator, images, image_features, shown, cache=cache)
+        row = Images(generator, images, image_features, shown, cache=cache, read=read)
         row.settings["features"] = row.features.identity  # loads a vision model: fails at once
-        rows.append(row)
+        controls.append(row)
     if "text-encoder" in baselines:
         what = "hidden states'" if textual else "text encoder's"
-        rows.append(TextEncoder(generator, f"{before}its {what} cosine"))
-    return rows
+        controls.append(TextEncoder(generator, f"{before}its {what} cosine", read=read))
+    for control in controls:
+        control.settings |= {key: ours[0].settings[key] for key in ("max_seq_length", "prompt")}
+    return [*ours, *controls]
 
 
 def rows_of_texts(baselines: Sequence[str], device: str | None = None) -> list[Row]:

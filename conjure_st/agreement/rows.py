@@ -24,6 +24,8 @@ from conjure_st.textual.language_model import LanguageModel
 
 Generative: TypeAlias = Denoiser | LanguageModel
 
+Read: TypeAlias = Callable[[Sequence[Pair]], list[Pair]]
+
 Of = Literal["normalised", "jeffreys"]
 """Which number of a divergence is the score: c, or -J."""
 
@@ -120,18 +122,13 @@ class Trajectories:
         return _nfe(self.model.module.generator, read, self.model.scorer.normalise)
 
 
-Imagery = Trajectories
-"""Its name when there were diffusion models alone."""
-
-
 class Untrained:
     """A control: the same model with its weights permuted; see `controls.untrained`.
 
     What it scores is the text encoder's (or tokenizer's) and the architecture's, not what the model
-    has learnt. A language model reads as much of a text as its context holds. Each seed's
-    network is made when it is needed and dropped after its scores, so that there is one copy in
-    memory at a time. The unconditional process is evaluated whatever the measure, so that rows of
-    both measures share everything.
+    has learnt. Each seed's network is made when it is needed and dropped after its scores, so that
+    there is one copy in memory at a time. The unconditional process is evaluated whatever the
+    measure, so that rows of both measures share everything.
 
     Args:
         generator: a denoiser of a pipeline, or a language model. It is left as it is.
@@ -140,6 +137,8 @@ class Untrained:
         name: of the row.
         cache: of the controls' trajectories and pairs; a new one in memory by default.
         batch_size: rows of one call of the network; None chooses.
+        read: gives what is scored of checked pairs, such as a model's `read`; None is the texts
+            themselves, of a language model as much as its context holds.
 
     Raises:
         TypeError: a denoiser without a pipeline, so without weights to permute.
@@ -154,6 +153,7 @@ class Untrained:
         name: str,
         cache: TrajectoryCache | None = None,
         batch_size: int | None = None,
+        read: Read | None = None,
     ) -> None:
         _check_measure(measure)
         if not seeds or len(set(seeds)) < len(seeds):
@@ -167,6 +167,7 @@ class Untrained:
         self.name = name
         self.cache = TrajectoryCache() if cache is None else cache
         self.batch_size = batch_size
+        self.read = read
         self.settings: dict[str, object] = {
             "method": "untrained",
             "measure": measure,
@@ -188,7 +189,8 @@ class Untrained:
 
     def scores(self, pairs: Sequence[Pair], *, show_progress_bar: bool = False) -> np.ndarray:
         """[R, M] float64, a line for each seed; see `Row`."""
-        read, generator = self._read(pairs), self.generator
+        generator = self.generator
+        read = _as_read(generator, self.read, pairs)
         found = [
             _found(
                 generator,
@@ -210,11 +212,8 @@ class Untrained:
 
     def nfe(self, pairs: Sequence[Pair]) -> int:
         """What all seeds spend from an empty cache."""
-        return len(self.seeds) * _nfe(self.generator, self._read(pairs), normalise=True)
-
-    def _read(self, pairs: Sequence[Pair]) -> list[Pair]:
-        of = self.generator
-        return [(in_context(of, a), in_context(of, b)) for a, b in check_pairs(pairs)]
+        read = _as_read(self.generator, self.read, pairs)
+        return len(self.seeds) * _nfe(self.generator, read, normalise=True)
 
 
 class TextEncoder:
@@ -225,14 +224,16 @@ class TextEncoder:
     Args:
         generator: a denoiser of a pipeline, or a language model.
         name: of the row.
+        read: as of `Untrained`.
 
     Raises:
         TypeError: a denoiser without a pipeline, so without a text encoder.
     """
 
-    def __init__(self, generator: Generative, name: str) -> None:
+    def __init__(self, generator: Generative, name: str, read: Read | None = None) -> None:
         self.generator = _with_weights(generator, "the text encoder's row")
         self.name = name
+        self.read = read
         self.settings: dict[str, object] = {
             "method": "hidden states" if self.unit == "tokens" else "text encoder",
             "identity": generator.identity,
@@ -253,8 +254,8 @@ class TextEncoder:
 
     def scores(self, pairs: Sequence[Pair], *, show_progress_bar: bool = False) -> np.ndarray:
         """[1, M] float64; see `Row`."""
-        checked = check_pairs(pairs)
-        texts = sorted({text for pair in checked for text in pair})
+        read = _as_read(self.generator, self.read, pairs)
+        texts = sorted({text for pair in read for text in pair})
         unit: dict[str, torch.Tensor] = {}
         with tqdm(total=len(texts), unit=" texts", disable=not show_progress_bar, delay=2) as bar:
             for start in range(0, len(texts), TEXTS_AT_ONCE):
@@ -263,17 +264,23 @@ class TextEncoder:
                 unit.update(zip(some, torch.nn.functional.normalize(embedded), strict=True))
                 self._spent += self._tokens(some)
                 bar.update(len(some))
-        return np.array([[1.0 if a == b else float(unit[a] @ unit[b]) for a, b in checked]])
+        return np.array([[1.0 if a == b else float(unit[a] @ unit[b]) for a, b in read]])
 
     def nfe(self, pairs: Sequence[Pair]) -> int:
         """0 of a diffusion model, whose denoiser is not asked; else tokens of the texts."""
-        return self._tokens({text for pair in check_pairs(pairs) for text in pair})
+        read = _as_read(self.generator, self.read, pairs)
+        return self._tokens({text for pair in read for text in pair})
 
     def _tokens(self, texts: Iterable[str]) -> int:
         of = self.generator
-        if not isinstance(of, LanguageModel):
-            return 0
-        return sum(of.token_count(in_context(of, text)) for text in texts)
+        return sum(map(of.token_count, texts)) if isinstance(of, LanguageModel) else 0
+
+
+def _as_read(generator: Generative, read: Read | None, pairs: Sequence[Pair]) -> list[Pair]:
+    checked = check_pairs(pairs)
+    if read is not None:
+        return read(checked)
+    return [(in_context(generator, a), in_context(generator, b)) for a, b in checked]
 
 
 def _found(
