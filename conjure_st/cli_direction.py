@@ -88,7 +88,7 @@ def direction(
         if out is not None:
             _check(out)
         # The unconditional process has no part in it; a saved folder says itself if it has one.
-        saved = (Path(settings["model"]) / "modules.json").is_file()
+        saved = (Path(settings["model"]).expanduser() / "modules.json").is_file()
         model = load(quiet, {**settings, "similarity": None if saved else "jeffreys"})
         pairs = [pair for _, pair in lines]
         found = _found(model, pairs, quiet)
@@ -205,9 +205,9 @@ def _known_order(lines: list[tuple[int, Pair]], found: list[_Found]) -> dict[str
 
     units = [[general for _, (_, general) in lines]]
 
-    def estimated(values: np.ndarray) -> dict[str, float]:
+    def estimated(values: np.ndarray) -> dict[str, Any]:
         estimate: Estimate = mean_interval([values], units)
-        return dict(vars(estimate))
+        return {name: known(value) for name, value in vars(estimate).items()}
 
     document: dict[str, Any] = {}
     for name, prefix in (("implication", "implication_"), ("containment", "")):
@@ -285,7 +285,9 @@ def _pairs_table(document: dict[str, Any]) -> str:
     return f"{table(rows, align='><>>>< ')}\n\n{implied}, {counts}\nby KL: {by_kl}"
 
 
-def _estimates(accuracy: dict[str, float], mean: dict[str, float]) -> str:
+def _estimates(accuracy: dict[str, Any], mean: dict[str, Any]) -> str:
+    if accuracy["low"] is None:  # one general text, which is no sample
+        return f"accuracy {_percent(accuracy['value'])}, mean t {mean['value']:+.3f}"
     return (
         f"accuracy {_percent(accuracy['value'])} ({_percent(accuracy['low'])} to "
         f"{_percent(accuracy['high'])}), mean t {mean['value']:+.3f} ({mean['low']:+.3f} to "

@@ -132,14 +132,15 @@ def mean_interval(
     Args:
         groups: [M] numbers each, M ≥ 1.
         units: of each group, what each number belongs to: those of one unit stand or fall
-            together, as pairs of one general text do. None is every number by itself.
+            together, as pairs of one general text do. None is every number by itself. If a group
+            is of one unit alone, there is no interval: it is NaN.
         resamples: bootstrap samples; the interval is of their percentiles.
         seed: of them.
 
     Raises:
         ValueError: there is no group, or an empty one.
 
-    >>> mean_interval([np.array([1.0, 1.0]), np.array([0.0])])
+    >>> mean_interval([np.array([1.0, 1.0]), np.array([0.0, 0.0])])
     Estimate(value=0.5, low=0.5, high=0.5)
     """
     if not groups or not all(len(group) for group in groups):
@@ -151,6 +152,8 @@ def mean_interval(
         named = range(len(group)) if units is None else units[i]
         of_unit = np.array([place.setdefault(unit, len(place)) for unit in named])
         counts = draws(len(place), resamples, rng).astype(np.float64)
+        if len(place) == 1:
+            drawn[:] = np.nan
         drawn += (counts @ np.bincount(of_unit, group)) / (counts @ np.bincount(of_unit))
     low, high = np.quantile(drawn / len(groups), INTERVAL)
     return Estimate(float(np.mean([group.mean() for group in groups])), float(low), float(high))

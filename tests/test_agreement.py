@@ -266,3 +266,12 @@ def test_parts_that_are_laid_out_alike_do_not_share_a_choice() -> None:
     few, other = some_of_each([one, two], 3)
     assert few.fingerprint == some(one, 3).fingerprint
     assert set(few.unit) != set(other.unit) and len(set(other.unit)) == 3
+
+
+def test_one_unit_has_no_interval() -> None:
+    """Every draw of one unit is the sample itself: no width and p = 0.001 would be said of it."""
+    task = judged("one query", PAIRS[:4], [1, 0, 0, 1], "ranking", [7, 7, 7, 7])
+    found = compare("t", [task], rows(SCORES[:4], -SCORES[:4], parts=[task]))
+    whole, ahead = found.lines[0].whole["map"], found.lines[1].ahead
+    assert np.isfinite(whole.value) and ahead is not None and np.isfinite(ahead.value)
+    assert np.isnan([whole.low, whole.high, ahead.low, ahead.high, ahead.p]).all()

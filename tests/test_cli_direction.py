@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,16 @@ def test_pairs_have_an_accuracy_with_its_interval(run: Run, file: str) -> None:
     assert [p["containment"] for p in said["pairs"]] == scores.tolist()
     # The second pair and the last are each other's swap, and one is a text with itself.
     assert said["accuracy"]["value"] == ((scores[0] > 0) + 1 + 0.5) / 4
+
+
+def test_one_general_text_has_an_accuracy_and_no_interval(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "one.tsv"
+    general = PAIRS[0][1]
+    file.write_text("".join(f"{a}\t{general}\n" for a, _ in PAIRS if a != general))
+    said = document(run, "direction", "--pairs", str(file))
+    assert (said["accuracy"]["low"], said["accuracy"]["high"]) == (None, None)
+    last = run("direction", "--pairs", str(file), *FAST).stdout.splitlines()[-1]
+    assert re.match(r"accuracy [\d.]+ %, mean t [+-][\d.]+, ", last)
 
 
 def test_pairs_are_listed_with_what_was_found(run: Run, file: str) -> None:

@@ -229,6 +229,11 @@ def test_every_kind_counts_alike_whatever_its_size() -> None:
     assert mean_interval([np.arange(9.0)], seed=1) == mean_interval([np.arange(9.0)], seed=1)
 
 
+def test_one_general_text_has_no_interval() -> None:
+    found = mean_interval([np.array([1.0, 0.0]), np.ones(2)], [["a car", "a car"], "cd"])
+    assert found.value == 0.75 and np.isnan([found.low, found.high]).all()
+
+
 def test_an_empty_group_has_no_mean() -> None:
     with pytest.raises(ValueError, match="one value"):
         mean_interval([np.ones(2), np.array([])])

@@ -213,7 +213,11 @@ def estimate(
 def _over_seeds(part: Judged, scores: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
     """Means over a row's seeds of each measure, in the sample [0] and its draws."""
     each = [statistics(part, seed, counts) for seed in scores]
-    return {name: np.mean([found[name] for found in each], axis=0) for name in each[0]}
+    means = {name: np.mean([found[name] for found in each], axis=0) for name in each[0]}
+    if counts.shape[1] == 1:  # every draw is the sample itself, which says nothing of its error
+        for values in means.values():
+            values[1:] = np.nan
+    return means
 
 
 def _estimate(values: np.ndarray) -> Estimate:
