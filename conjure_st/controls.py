@@ -17,7 +17,8 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 
-from conjure_st.denoisers import Denoiser, load
+from conjure_st.denoisers import Denoiser
+from conjure_st.denoisers.identity import pipeline_identity
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.textual.language_model import LanguageModel
 from conjure_st.textual.loading import load_language_model
@@ -54,7 +55,14 @@ def untrained(
         return load_language_model((model, generator.tokenizer), process)
     pipeline = copy.deepcopy(generator.pipeline)
     _permute(getattr(pipeline, generator.network_name), seed)
-    return load(pipeline, generator.process)
+    # of the same picture size and VAE, which a pipeline by itself may not tell
+    return type(generator)(
+        pipeline,
+        generator.process,
+        pipeline_identity(pipeline),
+        generator.pixels_per_latent,
+        generator.load_vae,
+    )
 
 
 def _permute(network: nn.Module, seed: int) -> None:

@@ -8,7 +8,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from conftest import BUILDERS, ddim, pixart, sd3, sdxl, stable_diffusion
+from conftest import BUILDERS, ddim, pixart, sd3, sdxl, stable_diffusion, vae
 
 from conjure_st.denoisers import Denoiser, load, stack
 from conjure_st.denoisers.decode import to_pictures
@@ -299,3 +299,23 @@ def test_two_channels_make_no_picture() -> None:
         to_pictures(torch.zeros(1, 2, 4, 4))
     [grey] = to_pictures(torch.zeros(1, 1, 4, 4))
     assert grey.getpixel((0, 0)) == (128, 128, 128)
+
+
+@pytest.mark.parametrize("upcast", [True, False])
+def test_a_vae_that_overflows_in_half_precision_decodes_in_single(upcast, monkeypatch):
+    half = vae(force_upcast=upcast).half()
+    seen = []
+
+    def decode(latents, return_dict):
+        seen.append((latents.dtype, half.dtype))
+        return (torch.full((1, 3, 4, 4), 1e5).to(latents.dtype),)  # infinite in float16
+
+    monkeypatch.setattr(half, "decode", decode)
+    if upcast:
+        [picture] = to_pictures(torch.zeros(1, 4, 2, 2), half)
+        assert picture.getpixel((0, 0)) == (255, 255, 255)
+    else:
+        with pytest.raises(ValueError, match="NaN or infinite pixels"):
+            to_pictures(torch.zeros(1, 4, 2, 2), half)
+    assert seen == [(torch.float32,) * 2 if upcast else (torch.float16,) * 2]
+    assert half.dtype == torch.float16

@@ -21,10 +21,12 @@ def to_pictures(x: Tensor, vae: Any = None) -> list[Image.Image]:
         N RGB pictures. Of more than three channels the first three are shown.
 
     Raises:
-        ValueError: there are two channels, which are no colours.
+        ValueError: there are two channels, which are no colours; a pixel is NaN or infinite.
     """
     if vae is not None:
-        config = vae.config
+        config, precision = vae.config, vae.dtype
+        if precision == torch.float16 and config.get("force_upcast"):
+            vae.to(torch.float32)  # its configuration says that it overflows in float16
         latents = x.to(vae.device, vae.dtype) / config.scaling_factor
         if config.get("latents_mean") is not None and config.get("latents_std") is not None:
             mean, std = (
@@ -35,6 +37,13 @@ def to_pictures(x: Tensor, vae: Any = None) -> list[Image.Image]:
         # Absent and null both mean no shift.
         latents = latents + (config.get("shift_factor") or 0.0)
         x = vae.decode(latents, return_dict=False)[0]
+        if vae.dtype != precision:
+            vae.to(precision)
+    if not bool(x.isfinite().all()):
+        raise ValueError(
+            "A picture has NaN or infinite pixels. In half precision this is often overflow: try "
+            'dtype="bfloat16" or "float32".'
+        )
     if x.shape[1] == 2:
         raise ValueError(
             f"States of shape {tuple(x.shape[1:])} have two channels, which make no picture. One "

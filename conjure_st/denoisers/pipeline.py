@@ -34,7 +34,8 @@ class PipelineDenoiser(ScheduledDenoiser):
         process: the settings.
         identity: names the weights.
         pixels_per_latent: how many pixels high and wide one latent is; 1 for a pixel model.
-        load_vae: gives the VAE when a picture is asked for; None for a pixel model.
+        load_vae: gives the VAE when a picture is asked for, or None where the pipeline was saved
+            without one; None for a pixel model.
 
     Raises:
         ValueError: the picture's size does not fit the model, or the scheduler does not.
@@ -53,7 +54,7 @@ class PipelineDenoiser(ScheduledDenoiser):
     ) -> None:
         self.pipeline = pipeline
         self.network = getattr(pipeline, self.network_name)
-        self._load_vae = load_vae
+        self.pixels_per_latent, self.load_vae = pixels_per_latent, load_vae
         self._vae: Any = None
         config = self.network.config
         default = config.sample_size
@@ -146,10 +147,25 @@ class PipelineDenoiser(ScheduledDenoiser):
         return output
 
     def decode(self, x: Tensor) -> list[Image]:
-        """Pictures of N clean states; the VAE is loaded at the first call."""
-        if self._vae is None and self._load_vae is not None:
-            self._vae = self._load_vae().to(self.device)
-        return to_pictures(x, self._vae)
+        """Pictures of N clean states; the VAE is loaded at the first call.
+
+        Raises:
+            ValueError: the pipeline has no VAE, and it is no pixel model.
+        """
+        vae = self.vae()
+        if vae is None and self.load_vae is not None:
+            raise ValueError(
+                f"This {type(self.pipeline).__name__} has no VAE, so it cannot draw pictures. Load "
+                "the pipeline with its VAE and pass it."
+            )
+        return to_pictures(x, vae)
+
+    def vae(self) -> Any:
+        """The VAE, loaded at the first call; None of a model that has none."""
+        if self._vae is None and self.load_vae is not None:
+            found = self.load_vae()
+            self._vae = None if found is None else found.to(self.device)
+        return self._vae
 
     def _encoded(self, prompt: str | list[str], guided: bool = False) -> Sequence[Tensor]:
         """What the pipeline's `encode_prompt` returns for prompts."""
