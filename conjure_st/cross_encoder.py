@@ -116,7 +116,7 @@ class ConjureCrossEncoder(Measures):
                     "from the one that this was made from."
                 )
             super().__init__(
-                str(model_name_or_path),
+                str(Path(model_name_or_path).expanduser()),
                 activation_fn=activation_fn,
                 token=token,
                 model_kwargs={"dtype": dtype} if dtype else None,

@@ -14,3 +14,7 @@ class NotFiniteError(ValueError):
         )
         self.text = text
         self.pair = pair
+
+    def __reduce__(self) -> tuple[type[NotFiniteError], tuple[str, tuple[str, str] | None]]:
+        """From one process to another by what it was made of, not by its message."""
+        return type(self), (self.text, self.pair)

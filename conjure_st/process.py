@@ -179,7 +179,8 @@ class GenerativeProcess(Settings):
         if name not in _PRESETS:
             raise ValueError(f"There is no preset {name!r}. The presets are {listed(_PRESETS)}.")
         settings = dict(_PRESETS[name])
-        if "steps" in overrides or overrides.get("weighting") == "girsanov":
+        other = overrides.get("steps", settings["steps"]) != settings["steps"]
+        if other or overrides.get("weighting") == "girsanov":
             settings.pop("compared_steps", None)
         return cls(**{**settings, **overrides})
 

@@ -156,7 +156,7 @@ class ConjureSentenceTransformer(SentenceTransformer):
                     "one that this was made from."
                 )
             super().__init__(
-                str(model_name_or_path),
+                str(Path(model_name_or_path).expanduser()),
                 token=token,
                 model_kwargs={"dtype": dtype} if dtype else None,
                 **common,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from bisect import bisect_right
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from sentence_transformers.base.modules import InputModule
 from torch import nn
 
 from conjure_st.denoisers import Denoiser
+from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.generator import Process, process_of
 from conjure_st.loading import load_generator
 from conjure_st.textual.language_model import LanguageModel
@@ -131,14 +133,16 @@ class TextModule(InputModule):
     def max_seq_length(self, value: int | None) -> None:
         if value is not None and value < 1:
             raise ValueError(f"max_seq_length={value}: at least one token must be read.")
-        if isinstance(self.generator, LanguageModel) and value is not None:
-            around = self.generator.around
+        limit = self.token_limit
+        if value is not None and (limit is not None or isinstance(self.generator, LanguageModel)):
+            generator: Any = self.generator
+            textual = isinstance(generator, LanguageModel)
+            around = generator.around if textual else generator.token_count("")
             if value <= around:
                 raise ValueError(
-                    f"max_seq_length={value} leaves no room for a text: the prompt template has "
-                    f"{around} tokens by itself. Pass {around + 1} at least."
+                    f"max_seq_length={value} leaves no room for a text: special tokens and the "
+                    f"prompt template are {around} by themselves. Pass {around + 1} at least."
                 )
-        limit = self.token_limit
         longer = limit is not None and value is not None and value >= limit
         endless = limit is None and not isinstance(self.generator, LanguageModel)
         self._shorter = None if longer or endless else value
@@ -167,7 +171,13 @@ class TextModule(InputModule):
         words = text.split()
         while len(words) > 1 and generator.token_count(" ".join(words)) > most:
             words.pop()
-        return " ".join(words)
+        left = " ".join(words)
+        if generator.token_count(left) <= most:
+            return left
+        # a single word, or a language that has no spaces
+        ends = range(1, len(left) + 1)
+        letters = bisect_right(ends, most, key=lambda end: generator.token_count(left[:end]))
+        return left[: max(1, letters)]
 
     def follow_networks(self) -> None:
         """Tell the model where `.to()` has moved its networks, and in which precision."""
@@ -175,8 +185,12 @@ class TextModule(InputModule):
         if isinstance(generator, LanguageModel):
             generator.follow()
             return
+        if self.networks.training:  # as `.train()` leaves them: what drops out is not repeatable
+            self.networks.eval()
         network = getattr(generator, "network", None)
         if network is not None and network.dtype != generator.dtype:
+            if generator.dtype != torch.float32:  # rounded already, so no longer what they were
+                generator.identity += f"+{generator.dtype}".replace("torch.", "")
             generator.dtype = network.dtype
             dtype = str(network.dtype).removeprefix("torch.")
             generator.process = generator.process.replace(dtype=dtype)
@@ -214,6 +228,9 @@ class TextModule(InputModule):
                     f"A {type(self.generator).__name__} has no weights to save. Save a model "
                     "that was made from a name, a folder or a diffusers pipeline."
                 )
+            vae = self.generator.vae() if isinstance(self.generator, PipelineDenoiser) else None
+            if vae is not None:  # left out until a picture is asked for
+                self.pipeline.register_modules(vae=vae)
             self.pipeline.save_pretrained(folder / PIPELINE_FOLDER, safe_serialization=True)
         (folder / self.config_file_name).write_text(
             json.dumps(self.get_config_dict(), indent=2) + "\n"
@@ -287,9 +304,12 @@ def saved_model_type(model: Any) -> str | None:
     Returns:
         Such as "CrossEncoder"; None if it is no such folder (but a name, or diffusers' own).
     """
-    if not isinstance(model, (str, Path)) or not (Path(model) / "modules.json").is_file():
+    if not isinstance(model, (str, Path)):
         return None
-    config = Path(model) / "config_sentence_transformers.json"
+    folder = Path(model).expanduser()
+    if not (folder / "modules.json").is_file():
+        return None
+    config = folder / "config_sentence_transformers.json"
     # sentence-transformers takes a folder that does not say for this one.
     kind = "SentenceTransformer"
     return str(json.loads(config.read_text()).get("model_type", kind)) if config.is_file() else kind

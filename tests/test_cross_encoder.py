@@ -247,6 +247,63 @@ def test_max_length_shortens_and_never_exceeds_the_encoder() -> None:
     assert cut == pytest.approx(made.predict([("a cat", "the dog")]), rel=1e-5)
     with pytest.raises(ValueError, match="max_seq_length=0"):
         short.max_seq_length = 0
+    with pytest.raises(ValueError, match=r"max_seq_length=2 leaves no room.*Pass 3 at least"):
+        short.max_seq_length = 2  # the special tokens alone
+    process = PROCESS.replace(prompt_template="the red {}")
+    with pytest.raises(ValueError, match=r"are 4 by themselves. Pass 5 at least"):
+        ConjureCrossEncoder(stable_diffusion(), process=process, device="cpu", max_length=4)
+
+
+def test_a_text_without_spaces_is_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu", max_length=5)
+    monkeypatch.setattr(
+        type(made.module.denoiser), "token_count", lambda self, text: 2 + len(text.replace(" ", ""))
+    )
+    assert made.module.read("一只猫在车上") == "一只猫"
+    assert made.module.read("一只 猫在车上") == "一只"
+    assert made.module.read("一只猫") == "一只猫"
+
+
+def test_weights_that_were_rounded_are_other_weights() -> None:
+    made = ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu")
+    scores, own = made.predict(WORDS), made.module.denoiser.identity
+    half = made.to(torch.bfloat16).predict(WORDS)
+    assert made.module.denoiser.identity == own  # as if it had been loaded so
+    back = made.float().predict(WORDS)
+    assert made.module.denoiser.identity == f"{own}+bfloat16"
+    assert back != pytest.approx(scores, abs=1e-6) and back != pytest.approx(half, abs=1e-6)
+    fresh = ConjureCrossEncoder(made.module.pipeline, process=PROCESS, device="cpu")
+    assert back == pytest.approx(fresh.predict(WORDS), abs=1e-6)
+
+
+def test_nothing_drops_out_whatever_the_mode() -> None:
+    made = ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu")
+    made.train()
+    made.divergence(WORDS)
+    assert not any(network.training for network in made.module.networks.values())
+
+
+def test_a_model_of_a_folder_is_saved_with_its_vae(tmp_path: Path) -> None:
+    folder, saved = tmp_path / "folder", tmp_path / "saved"
+    stable_diffusion().save_pretrained(folder)
+    process = PROCESS.replace(height=32, width=32)
+    made = ConjureCrossEncoder(str(folder), process=process, device="cpu")
+    made.save_pretrained(str(saved))
+    again = ConjureCrossEncoder(str(saved), device="cpu")
+    assert again.module.denoiser.latent_shape == made.module.denoiser.latent_shape == (4, 16, 16)
+    assert again.predict(WORDS) == pytest.approx(made.predict(WORDS), abs=1e-6)
+    x = made.module.denoiser.initial_noise([0])
+    assert (
+        again.module.denoiser.decode(x)[0].tobytes() == made.module.denoiser.decode(x)[0].tobytes()
+    )
+
+
+def test_a_saved_folder_is_found_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu")
+    made.save_pretrained(str(tmp_path / "imagery"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    again = ConjureCrossEncoder("~/imagery", device="cpu")
+    assert again.predict(WORDS) == pytest.approx(made.predict(WORDS), abs=1e-6)
 
 
 def test_a_text_that_is_too_long_is_warned_about_once_with_its_length() -> None:

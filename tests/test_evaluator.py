@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -12,6 +13,7 @@ from test_scorer import TEXTS, gaussian, numbers
 
 from conjure_st import load
 from conjure_st.evaluator import Evaluator
+from conjure_st.finite import NotFiniteError
 from conjure_st.process import GenerativeProcess
 from conjure_st.scorer import TrajectoryScorer
 
@@ -145,3 +147,10 @@ def test_texts_of_like_length_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(denoiser, "predict", watched)
     scorer.divergences([("cat", texts[1]), ("cat", texts[3]), ("dog", texts[1])])
     assert [[int(n) for n in batch] for batch in lengths] == [[3, 3], [3, 9], [9, 11]]
+
+
+@pytest.mark.parametrize("pair", [None, ("a cat", "a dog")])
+def test_what_is_not_finite_says_so_from_another_process(pair: tuple[str, str] | None) -> None:
+    error = NotFiniteError("a cat", pair)
+    other = copy.copy(error)  # by what pickling would take of it
+    assert (str(other), other.text, other.pair) == (str(error), "a cat", pair)

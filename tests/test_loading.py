@@ -73,6 +73,7 @@ def test_identity_follows_the_weights(saved, tmp_path):
     weights_file = copy / "vae" / "diffusion_pytorch_model.safetensors"
     weights_file.write_bytes(weights_file.read_bytes() + b"drawing does not count")
     (copy / "README.md").write_text("nor does prose")
+    (copy / "unet" / "diffusion_pytorch_model.safetensors.license").write_text("nor do terms")
     assert load(copy, OWN).identity == load(saved, OWN).identity
     weights_file = copy / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(weights_file)
@@ -269,3 +270,11 @@ def test_dynamic_shifting_follows_the_picture_size():
     small, large = timesteps(height=16, width=16), timesteps(height=16, width=32)
     assert small[0] == large[0] == 1000
     assert (small[1:] < large[1:]).all()
+
+
+def test_what_a_ready_pipeline_drops_out_is_switched_off():
+    pipeline = stable_diffusion()
+    pipeline.text_encoder.train()
+    pipeline.unet.train()
+    load(pipeline, OWN)
+    assert not pipeline.text_encoder.training and not pipeline.unet.training

@@ -63,6 +63,7 @@ def test_presets():
     assert fast.seed == 3 and fast.compared_steps == (1, 4)
     # They are steps of five.
     assert GenerativeProcess.preset("fast", steps=3).compared_steps is None
+    assert GenerativeProcess.preset("fast", steps=5) == GenerativeProcess.preset("fast")
     assert GenerativeProcess.preset("fast", weighting="girsanov").compared_steps is None
     assert GenerativeProcess.preset("fast", steps=3, compared_steps=[2]).compared_steps == (2,)
 

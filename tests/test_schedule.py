@@ -3,7 +3,11 @@
 import pytest
 import torch
 from conftest import ddim, pixart, sd3, stable_diffusion
-from diffusers import DPMSolverMultistepScheduler, EDMEulerScheduler
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
 
 from conjure_st.denoisers import load
 from conjure_st.denoisers.schedule import measure
@@ -214,3 +218,32 @@ def test_a_step_that_gives_nan_is_named(monkeypatch):
     monkeypatch.setattr("conjure_st.denoisers.schedule.deepcopy", lambda same: same)
     with pytest.raises(ValueError, match="Step 1 of DDIMScheduler with 3 steps gives NaN"):
         measure(scheduler, 1.0, "epsilon")
+
+
+def test_a_stochastic_flow_has_an_exact_divergence():
+    scheduler = FlowMatchEulerDiscreteScheduler(stochastic_sampling=True)
+    schedule = load(sd3(scheduler), GenerativeProcess(scheduler=None)).schedule
+    time = scheduler.sigmas.double()  # as many steps as the process has, and the end
+    assert schedule.sigma[:-1].min() > 0 and schedule.sigma[-1] == 0
+    assert (weights("girsanov", schedule)[:-1] > 0).all()
+    # x_0 + noise of the next level: x' = (1 - t') (x - t v) + t' z
+    after = 1 - schedule.a
+    assert schedule.sigma == pytest.approx(after, abs=1e-5)
+    assert schedule.b == pytest.approx(-schedule.a * schedule.noise, abs=1e-5)
+    assert time[0] == 1
+
+
+def test_more_steps_than_there_are_noise_levels_are_refused():
+    with pytest.raises(ValueError, match=r"begin at timestep 1000.*up to 999.*fewer steps"):
+        load(stable_diffusion(), GenerativeProcess(steps=1000))
+
+
+def test_measuring_a_schedule_leaves_everybodys_chance_alone(monkeypatch):
+    def seeded(seed):
+        raise AssertionError("torch.manual_seed seeds all devices")
+
+    pipeline = stable_diffusion()
+    monkeypatch.setattr(torch, "manual_seed", seeded)
+    before = torch.get_rng_state()
+    load(pipeline, GenerativeProcess())
+    assert torch.equal(torch.get_rng_state(), before)

@@ -206,7 +206,7 @@ def test_max_length_cuts_without_a_word(folder):
 
 def test_a_limit_without_room_for_a_text_is_refused(folder):
     process = FEW.replace(prompt_template="the cat sees {} and sleeps")
-    with pytest.raises(ValueError, match=r"max_seq_length=5 leaves no room.*has 5 tokens"):
+    with pytest.raises(ValueError, match=r"max_seq_length=5 leaves no room.*are 5 by themselves"):
         ConjureCrossEncoder(folder, process=process, max_length=5)
     model = ConjureCrossEncoder(folder, process=process, max_length=6)
     with pytest.warns(UserWarning, match="empty text is scored as its prompt"):
@@ -282,6 +282,10 @@ def test_moving_the_network_is_followed(folder):
     after = model.predict(("a cat", "a dog"))
     assert model.process.dtype == "bfloat16"
     assert after == pytest.approx(before, abs=0.2) and after != before
+    model.float()  # the weights are rounded, and not those that were loaded
+    again = model.predict(("a cat", "a dog"))
+    assert again == pytest.approx(before, abs=0.2) and again != before
+    assert model.module.generator.identity.endswith("+bfloat16")
 
 
 def test_a_model_under_its_process_takes_no_other(folder):

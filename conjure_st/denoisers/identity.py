@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 _ONLY_DRAWS = frozenset({"vae", "safety_checker", "feature_extractor", "image_encoder"})
-_PROSE = frozenset({".md", ".txt.license", ".png", ".jpg"})
+_PROSE = frozenset({".md", ".license", ".png", ".jpg"})
 
 
 def folder_identity(folder: Path) -> str:

@@ -143,6 +143,9 @@ def _adapt(
             "adapter for another class is a PipelineDenoiser with _conditioning and _network, "
             "entered in conjure_st.denoisers.loading.ADAPTERS."
         )
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()  # a text encoder that drops out would read a text differently each time
     adapter = fitting[0]
     network = getattr(pipeline, adapter.network_name)
     dtype = str(network.dtype).removeprefix("torch.")
@@ -161,19 +164,16 @@ def _vae_of(
     config_file = folder / "vae" / "config.json" if folder else None
     if folder is None or config_file is None or not config_file.exists():
         # Not downloaded: every such model on the hub has a VAE of the pipeline's default factor.
-        return int(pipeline.vae_scale_factor), partial(_load_vae, folder, pipeline, hub)
+        return int(pipeline.vae_scale_factor), partial(_load_vae, folder, hub)
     channels = json.loads(config_file.read_text()).get("block_out_channels", [])
-    return 2 ** (len(channels) - 1), partial(_load_vae, folder, pipeline, hub)
+    return 2 ** (len(channels) - 1), partial(_load_vae, folder, hub)
 
 
-def _load_vae(folder: Path | None, pipeline: Any, hub: dict[str, Any]) -> Any:
+def _load_vae(folder: Path | None, hub: dict[str, Any]) -> Any:
     index = json.loads((folder / "model_index.json").read_text()) if folder else {}
     name = index.get("vae", [None, None])[1]
     if folder is None or name is None:
-        raise ValueError(
-            f"This {type(pipeline).__name__} has no VAE, so it cannot draw pictures. Load the "
-            "pipeline with its VAE and pass it."
-        )
+        return None
     source: Any = folder
     options: dict[str, Any] = {"subfolder": "vae", "use_safetensors": True, **hub}
     if not (folder / "vae").exists():

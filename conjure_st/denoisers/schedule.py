@@ -146,14 +146,16 @@ def measure(scheduler: Scheduler, eta: float, prediction_type: str) -> Schedule:
     coefficients = torch.full((len(probes), 3), torch.nan, dtype=torch.float64)
     affine = True
     for k, probe in enumerate(probes):
-        columns = torch.stack([probe.x, probe.output, probe.z], 1)
-        fit = torch.linalg.lstsq(columns, probe.after[:, None]).solution[:, 0]
         scale = probe.after.square().mean().sqrt()
-        # Schedulers compute in float32, hence the tolerances.
-        if bool((columns @ fit - probe.after).abs().max() < 1e-4 * scale):
-            fit[2] = 0.0 if fit[2].abs() < 1e-5 * scale else fit[2].abs()
-            # The solver's last bits depend on where its arguments lie in memory.
-            coefficients[k] = fit.round(decimals=12)
+        for z in probe.z:
+            columns = torch.stack([probe.x, probe.output, z], 1)
+            fit = torch.linalg.lstsq(columns, probe.after[:, None]).solution[:, 0]
+            # Schedulers compute in float32, hence the tolerances.
+            if bool((columns @ fit - probe.after).abs().max() < 1e-4 * scale):
+                fit[2] = 0.0 if fit[2].abs() < 1e-5 * scale else fit[2].abs()
+                # The solver's last bits depend on where its arguments lie in memory.
+                coefficients[k] = fit.round(decimals=12)
+                break
         else:
             affine = False
     input_scale = torch.stack([probe.input_scale for probe in probes])
@@ -173,11 +175,15 @@ def measure(scheduler: Scheduler, eta: float, prediction_type: str) -> Schedule:
 
 @dataclass(frozen=True)
 class _Probe:
-    """One step taken on random numbers; all [64] float64."""
+    """One step taken on random numbers; all [64] float64.
+
+    The noise is drawn as float64 or, where a step casts its state before it draws, as float32:
+    these are different numbers of one generator.
+    """
 
     x: Tensor
     output: Tensor
-    z: Tensor
+    z: tuple[Tensor, Tensor]
     after: Tensor
     input_scale: Tensor
 
@@ -189,13 +195,17 @@ def _probe(scheduler: Scheduler, eta: float, global_seed: int) -> list[_Probe]:
     chance = torch.Generator().manual_seed(2**31)  # not a step's number below
     probes = []
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(global_seed)
+        # not torch.manual_seed, which would seed those of all devices
+        torch.default_generator.manual_seed(global_seed)
         for k, t in enumerate(walker.timesteps):
             # Twice unit variance, so that a scheduler which clips at 1 is caught clipping.
             x, output = (
                 2 * torch.randn(shape, generator=chance, dtype=torch.float64) for _ in range(2)
             )
-            z = randn_tensor(shape, torch.Generator().manual_seed(k), dtype=torch.float64)
+            z, narrow = (
+                randn_tensor(shape, torch.Generator().manual_seed(k), dtype=dtype)
+                for dtype in (torch.float64, torch.float32)
+            )
             seen = walker.scale_model_input(x, t) if hasattr(walker, "scale_model_input") else x
             arguments = step_arguments(walker, eta, partial(_same, z), partial(_seeded, k))
             after = walker.step(output, t, x, return_dict=False, **arguments)[0]
@@ -203,7 +213,7 @@ def _probe(scheduler: Scheduler, eta: float, global_seed: int) -> list[_Probe]:
                 _Probe(
                     x=x.flatten(),
                     output=output.flatten(),
-                    z=z.flatten(),
+                    z=(z.flatten(), narrow.double().flatten()),
                     after=after.double().flatten(),
                     input_scale=(seen.double() / x).mean().round(decimals=12),
                 )

@@ -111,6 +111,15 @@ def make_scheduler(own: Scheduler, process: GenerativeProcess, image_tokens: int
             # float32 makes it negative for some numbers of steps, and every state NaN.
             setattr(scheduler, name, getattr(scheduler, name).double())
     scheduler.set_timesteps(process.steps, **arguments)
+    last = getattr(scheduler, "alphas_cumprod", None)
+    if last is not None and not hasattr(scheduler, "sigmas"):
+        highest = int(scheduler.timesteps.max())
+        if highest >= len(last):
+            raise ValueError(
+                f"{process.steps} steps of {wanted} begin at timestep {highest}, and this model "
+                f"has noise levels up to {len(last) - 1}. Take fewer steps, or pass "
+                'timestep_spacing="trailing".'
+            )
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)  # else a repeated timestep would be looked up wrongly
     return scheduler

@@ -161,6 +161,8 @@ class LanguageModel:
         """
         self.device = self.model.device
         if self.model.dtype != self.dtype:
+            if self.dtype != torch.float32:  # rounded already, so no longer what they were
+                self.identity += f"+{self.dtype}".replace("torch.", "")
             self.dtype = self.model.dtype
             put_back(self.model, self._constants)
             self.process = self.process.replace(dtype=str(self.dtype).removeprefix("torch."))
