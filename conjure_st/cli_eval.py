@@ -77,7 +77,8 @@ _EXAMPLES = "\n".join(
 )  # fmt: skip
 @click.option(
     "--limit", type=click.IntRange(min=3), metavar="N",
-    help="A fixed random choice of N pairs (or queries, triplets), another of each part.",
+    help="A fixed random choice of N pairs, another of each part; or of N queries, triplets, or "
+    "texts of VisualCompositionSTS, which have two pairs each.",
 )  # fmt: skip
 @click.option(
     "--resamples", type=click.IntRange(min=100), default=2000, show_default=True,

@@ -48,7 +48,7 @@ class Evaluator(Batches):
         self._encoded: OrderedDict[str, Conditioning] = OrderedDict()
         self._nothing: Conditioning | None = None
         self._starts: dict[int, Tensor] = {}
-        self._encoded_for: tuple[torch.device, torch.dtype] | None = None
+        self._encoded_for: tuple[torch.device, torch.dtype, str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker process encodes for its own device.
@@ -119,7 +119,7 @@ class Evaluator(Batches):
 
     def _forget_if_moved(self) -> None:
         """What was encoded elsewhere or in another precision is of no use here."""
-        place = (self.denoiser.device, self.denoiser.dtype)
+        place = (self.denoiser.device, self.denoiser.dtype, self.denoiser.identity)
         if place != self._encoded_for:
             self._encoded.clear()
             self._nothing = None

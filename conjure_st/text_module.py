@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 import warnings
-from bisect import bisect_right
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from sentence_transformers.base.modules import InputModule
-from torch import nn
+from torch import Tensor, nn
 
 from conjure_st.denoisers import Denoiser
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.generator import Process, process_of
 from conjure_st.loading import load_generator
+from conjure_st.texts import beginning
 from conjure_st.textual.language_model import LanguageModel
 from conjure_st.textual.process import TextualProcess
 
@@ -168,25 +169,22 @@ class TextModule(InputModule):
             return generator.cut(text, most)
         if self._shorter is None:
             return text  # the text encoder's tokenizer cuts it
-        words = text.split()
-        while len(words) > 1 and generator.token_count(" ".join(words)) > most:
-            words.pop()
-        left = " ".join(words)
-        if generator.token_count(left) <= most:
-            return left
-        # a single word, or a language that has no spaces
-        ends = range(1, len(left) + 1)
-        letters = bisect_right(ends, most, key=lambda end: generator.token_count(left[:end]))
-        return left[: max(1, letters)]
+        return beginning(text, most, generator.token_count(""), generator.token_count)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What `.to()` and its like go through."""
+        super()._apply(fn, recurse)
+        self.follow_networks()
+        return self
 
     def follow_networks(self) -> None:
         """Tell the model where `.to()` has moved its networks, and in which precision."""
         generator: Any = self.generator
+        if self.networks.training:  # as `.train()` leaves them: what drops out is not repeatable
+            self.networks.eval()
         if isinstance(generator, LanguageModel):
             generator.follow()
             return
-        if self.networks.training:  # as `.train()` leaves them: what drops out is not repeatable
-            self.networks.eval()
         network = getattr(generator, "network", None)
         if network is not None and network.dtype != generator.dtype:
             if generator.dtype != torch.float32:  # rounded already, so no longer what they were
@@ -228,13 +226,22 @@ class TextModule(InputModule):
                     f"A {type(self.generator).__name__} has no weights to save. Save a model "
                     "that was made from a name, a folder or a diffusers pipeline."
                 )
-            vae = self.generator.vae() if isinstance(self.generator, PipelineDenoiser) else None
-            if vae is not None:  # left out until a picture is asked for
-                self.pipeline.register_modules(vae=vae)
-            self.pipeline.save_pretrained(folder / PIPELINE_FOLDER, safe_serialization=True)
+            self._save_pipeline(folder / PIPELINE_FOLDER)
         (folder / self.config_file_name).write_text(
             json.dumps(self.get_config_dict(), indent=2) + "\n"
         )
+
+    def _save_pipeline(self, folder: Path) -> None:
+        """With the VAE, which loading leaves out until a picture is asked for."""
+        denoiser, pipeline = self.generator, self.pipeline
+        if not (isinstance(denoiser, PipelineDenoiser) and denoiser.vae_on_disk):
+            pipeline.save_pretrained(folder, safe_serialization=True)
+            return
+        pipeline.register_modules(vae=denoiser.vae())
+        try:
+            pipeline.save_pretrained(folder, safe_serialization=True)
+        finally:
+            pipeline.register_modules(vae=None)
 
     @classmethod
     def load(  # type: ignore[override]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -35,6 +37,35 @@ def check_text(value: object, where: str = "") -> str:
             "Read it again as UTF-8."
         ) from error
     return str(value) if value.strip() else ""
+
+
+def beginning(text: str, limit: int, around: int, token_count: Callable[[str], int]) -> str:
+    """The longest beginning of a text that has no more tokens than that.
+
+    It ends with a word, unless words are so long (or written without spaces between them) that less
+    than half of the room would be used: then within one.
+
+    Args:
+        text: of any length.
+        limit: of tokens, those around the text included.
+        around: tokens of no text at all: special ones, a prompt template's.
+        token_count: counts those of a text, and those around it.
+
+    >>> beginning("two red cats", 6, around=0, token_count=len)
+    'two'
+    >>> beginning("two elephants", 10, around=0, token_count=len)
+    'two elepha'
+    """
+    words = [word.end() for word in re.finditer(r"\S+", text)]
+    kept = text[: _last([0, *words], text, limit, token_count)]
+    if kept and 2 * (token_count(kept) - around) >= limit - around:
+        return kept
+    return text[: _last(range(len(text) + 1), text, limit, token_count)]
+
+
+def _last(ends: Sequence[int], text: str, limit: int, token_count: Callable[[str], int]) -> int:
+    """The last of some ends up to which the text fits; the first one, 0, fits."""
+    return ends[bisect_right(ends, limit, lo=1, key=lambda end: token_count(text[:end])) - 1]
 
 
 def check_pairs(pairs: object) -> list[Pair]:

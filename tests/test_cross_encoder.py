@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,9 @@ def test_weights_that_were_rounded_are_other_weights() -> None:
     scores, own = made.predict(WORDS), made.module.denoiser.identity
     half = made.to(torch.bfloat16).predict(WORDS)
     assert made.module.denoiser.identity == own  # as if it had been loaded so
+    unseen = ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu")
+    unseen.to(torch.bfloat16).float()  # nothing was asked of it in between
+    assert unseen.module.denoiser.identity == f"{own}+bfloat16"
     back = made.float().predict(WORDS)
     assert made.module.denoiser.identity == f"{own}+bfloat16"
     assert back != pytest.approx(scores, abs=1e-6) and back != pytest.approx(half, abs=1e-6)
@@ -289,6 +293,7 @@ def test_a_model_of_a_folder_is_saved_with_its_vae(tmp_path: Path) -> None:
     process = PROCESS.replace(height=32, width=32)
     made = ConjureCrossEncoder(str(folder), process=process, device="cpu")
     made.save_pretrained(str(saved))
+    assert made.module.pipeline.vae is None  # as before
     again = ConjureCrossEncoder(str(saved), device="cpu")
     assert again.module.denoiser.latent_shape == made.module.denoiser.latent_shape == (4, 16, 16)
     assert again.predict(WORDS) == pytest.approx(made.predict(WORDS), abs=1e-6)
@@ -296,6 +301,16 @@ def test_a_model_of_a_folder_is_saved_with_its_vae(tmp_path: Path) -> None:
     assert (
         again.module.denoiser.decode(x)[0].tobytes() == made.module.denoiser.decode(x)[0].tobytes()
     )
+
+
+def test_a_model_of_a_folder_without_its_vae_is_saved_without(tmp_path: Path) -> None:
+    folder, saved = tmp_path / "folder", tmp_path / "saved"
+    stable_diffusion().save_pretrained(folder)
+    shutil.rmtree(folder / "vae")
+    made = ConjureCrossEncoder(str(folder), process=PROCESS, device="cpu")
+    made.save_pretrained(str(saved))
+    again = ConjureCrossEncoder(str(saved), device="cpu")
+    assert again.predict(WORDS) == pytest.approx(made.predict(WORDS), abs=1e-6)
 
 
 def test_a_saved_folder_is_found_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

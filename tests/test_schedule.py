@@ -223,14 +223,12 @@ def test_a_step_that_gives_nan_is_named(monkeypatch):
 def test_a_stochastic_flow_has_an_exact_divergence():
     scheduler = FlowMatchEulerDiscreteScheduler(stochastic_sampling=True)
     schedule = load(sd3(scheduler), GenerativeProcess(scheduler=None)).schedule
-    time = scheduler.sigmas.double()  # as many steps as the process has, and the end
     assert schedule.sigma[:-1].min() > 0 and schedule.sigma[-1] == 0
     assert (weights("girsanov", schedule)[:-1] > 0).all()
-    # x_0 + noise of the next level: x' = (1 - t') (x - t v) + t' z
-    after = 1 - schedule.a
-    assert schedule.sigma == pytest.approx(after, abs=1e-5)
+    # the clean state, and new noise of the next level: x' = (1 - t') (x - t v) + t' z
+    assert schedule.sigma[:-1] == pytest.approx(schedule.noise[1:], abs=1e-5)
+    assert schedule.a == pytest.approx(1 - schedule.sigma, abs=1e-5)
     assert schedule.b == pytest.approx(-schedule.a * schedule.noise, abs=1e-5)
-    assert time[0] == 1
 
 
 def test_more_steps_than_there_are_noise_levels_are_refused():

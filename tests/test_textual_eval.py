@@ -26,7 +26,7 @@ from conjure_st.agreement.images import Images
 from conjure_st.agreement.judged import judged
 from conjure_st.agreement.lineup import rows_of_model
 from conjure_st.agreement.report import as_csv, as_table
-from conjure_st.agreement.rows import Imagery, TextEncoder, Trajectories, Untrained
+from conjure_st.agreement.rows import TextEncoder, Trajectories, Untrained
 from conjure_st.cli import main
 from conjure_st.controls import text_embeddings, untrained
 from conjure_st.textual.language_model import LanguageModel
@@ -175,7 +175,6 @@ def test_rows_are_what_the_library_gives() -> None:
     methods = [row.settings["method"] for row in rows.values()]
     assert methods == ["continuations"] * 2 + ["untrained"] * 2 + ["hidden states"]
     assert len({json.dumps(row.settings) for row in rows.values()}) == len(rows)
-    assert Imagery is Trajectories
 
 
 def test_rows_count_tokens_and_share_them() -> None:

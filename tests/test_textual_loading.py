@@ -288,6 +288,13 @@ def test_moving_the_network_is_followed(folder):
     assert model.module.generator.identity.endswith("+bfloat16")
 
 
+def test_nothing_drops_out_whatever_the_mode(folder):
+    model = ConjureCrossEncoder(folder, process=FEW)
+    model.train()
+    model.divergence([("a cat", "a dog")])
+    assert not model.module.generator.model.training
+
+
 def test_a_model_under_its_process_takes_no_other(folder):
     made = load_language_model(folder, FEW)
     assert ConjureCrossEncoder(made).process == made.process

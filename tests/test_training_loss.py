@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDIMScheduler, SD3Transformer2DModel
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import ElectraConfig, ElectraModel
 
@@ -207,6 +208,9 @@ def test_a_run_goes_on_with_its_own_settings_alone(tmp_path: Path) -> None:
     assert checkpoints.kept(tmp_path, settings) is not None
     with pytest.raises(ValueError, match=r"begun with seed 0, not 1; start False, not True\."):
         checkpoints.kept(tmp_path, {"seed": 1, "text-first": 4000, "start": True})
+    save_file({"x": torch.zeros(1)}, tmp_path / checkpoints.NAME, metadata={"step": "2"})
+    with pytest.raises(ValueError, match="of an earlier version"):
+        checkpoints.kept(tmp_path, settings)
 
 
 def test_steps_that_train_no_denoiser_are_refused(

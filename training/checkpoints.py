@@ -40,6 +40,11 @@ def kept(folder: Path, settings: dict[str, object]) -> tuple[dict[str, Tensor], 
         return None
     with safe_open(path, framework="pt") as file:
         state = file.metadata()
+    if "settings" not in state:
+        raise ValueError(
+            f"The run in {folder} is of an earlier version of this script, which did not keep its "
+            "settings. Go on with that version, or begin another one in another folder (--out)."
+        )
     begun = json.loads(state["settings"])
     other = [
         f"{name} {begun.get(name)}, not {now}"

@@ -31,7 +31,7 @@ class Judged:
         pairs: M pairs; of a ranking, query and document.
         gold: [M] float64.
         unit: [M] int64, which pairs stand or fall together when units are drawn anew: a ranking's
-            queries; triplets; else every pair by itself.
+            queries; triplets; the pairs of one item of a graded task; else every pair by itself.
 
     Raises:
         ValueError: lengths differ; fewer than three pairs; a gold that is not finite, or the same

@@ -231,6 +231,8 @@ def _hundredfold(value: float) -> str:
 
 
 def _between(thing: Estimate | Difference) -> str:
+    if not np.isfinite(thing.low):
+        return "-"
     return f"{_hundredfold(thing.low)} to {_hundredfold(thing.high)}"
 
 

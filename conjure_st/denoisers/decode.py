@@ -26,7 +26,7 @@ def to_pictures(x: Tensor, vae: Any = None) -> list[Image.Image]:
     if vae is not None:
         config, precision = vae.config, vae.dtype
         if precision == torch.float16 and config.get("force_upcast"):
-            vae.to(torch.float32)  # its configuration says that it overflows in float16
+            vae.to(torch.float32)  # as diffusers does: SDXL's overflows in float16
         latents = x.to(vae.device, vae.dtype) / config.scaling_factor
         if config.get("latents_mean") is not None and config.get("latents_std") is not None:
             mean, std = (
@@ -36,9 +36,11 @@ def to_pictures(x: Tensor, vae: Any = None) -> list[Image.Image]:
             latents = latents * std + mean
         # Absent and null both mean no shift.
         latents = latents + (config.get("shift_factor") or 0.0)
-        x = vae.decode(latents, return_dict=False)[0]
-        if vae.dtype != precision:
-            vae.to(precision)
+        try:
+            x = vae.decode(latents, return_dict=False)[0]
+        finally:
+            if vae.dtype != precision:
+                vae.to(precision)
     if not bool(x.isfinite().all()):
         raise ValueError(
             "A picture has NaN or infinite pixels. In half precision this is often overflow: try "

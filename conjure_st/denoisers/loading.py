@@ -150,7 +150,10 @@ def _adapt(
     network = getattr(pipeline, adapter.network_name)
     dtype = str(network.dtype).removeprefix("torch.")
     pixels_per_latent, load_vae = _vae_of(pipeline, folder, hub)
-    return adapter(pipeline, process.replace(dtype=dtype), identity, pixels_per_latent, load_vae)
+    made = adapter(pipeline, process.replace(dtype=dtype), identity, pixels_per_latent, load_vae)
+    if folder is not None and load_vae is not None:
+        made.vae_on_disk = any((folder / "vae").glob("*.safetensors"))
+    return made
 
 
 def _vae_of(

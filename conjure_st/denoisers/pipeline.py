@@ -55,6 +55,7 @@ class PipelineDenoiser(ScheduledDenoiser):
         self.pipeline = pipeline
         self.network = getattr(pipeline, self.network_name)
         self.pixels_per_latent, self.load_vae = pixels_per_latent, load_vae
+        self.vae_on_disk = False  # and left out of the pipeline
         self._vae: Any = None
         config = self.network.config
         default = config.sample_size

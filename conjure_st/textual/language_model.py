@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +10,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
+from conjure_st.texts import beginning
 from conjure_st.textual.process import TextualProcess
 
 CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
@@ -127,29 +126,11 @@ class LanguageModel:
     def cut(self, text: str, limit: int) -> str:
         """The longest beginning of a text whose prompt has no more tokens than that.
 
-        It ends with a word, unless words are so long (or written without spaces between them) that
-        less than half of the room would be used: then within one.
-
         Args:
             text: of any length.
             limit: of tokens, the template's included.
         """
-        ends = [0, *(word.end() for word in re.finditer(r"\S+", text))]
-        kept = text[: ends[self._last(ends, text, limit)]]
-        if kept and 2 * (self.token_count(kept) - self.around) >= limit - self.around:
-            return kept
-        return text[: self._last(range(len(text) + 1), text, limit)]
-
-    def _last(self, ends: Sequence[int], text: str, limit: int) -> int:
-        """The number of the last of some ends up to which the text fits; the first fits."""
-        low, high = 0, len(ends) - 1
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self.token_count(text[: ends[middle]]) <= limit:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+        return beginning(text, limit, self.around, self.token_count)
 
     # Where it is ----------------------------------------------------------------------------
 
