@@ -99,14 +99,14 @@ def direction(
             "model": settings["model"],
             "process": process,
         }
+        if out is not None:  # before what is printed, whose reader may have gone
+            _draw(out, pairs, found, several=file is not None)
         if file is None:
             document = {**_pair(pairs[0], found[0]), **origin}
             show(document if as_json else _pair_table(document))
         else:
             document = {**_known_order(lines, found), **origin}
             show(document if as_json else _pairs_table(document))
-        if out is not None:
-            _draw(out, pairs, found, several=file is not None)
 
 
 class _Found(NamedTuple):

@@ -124,7 +124,7 @@ def evaluate(
     each row cost. Evaluations are kept in the cache: after an interruption, run it again.
     """  # fmt: skip
     with sentences(quiet):
-        _check_outs(outs)
+        _check_outs(outs, tasks)
         _check_names("--model", models)
         _check_names("--baseline", baselines)
         chosen = () if baselines == ("none",) else baselines
@@ -261,9 +261,9 @@ def _show(
     from conjure_st.agreement.report import as_dict, as_table, write
 
     document = {**about, "tasks": [as_dict(comparison) for comparison in found]}
-    show(document if as_json else "\n\n\n".join(map(as_table, found)))
-    for out in outs:
+    for out in outs:  # before what is printed, whose reader may have gone
         write(out, found, about)
+    show(document if as_json else "\n\n\n".join(map(as_table, found)))
 
 
 def _check_names(option: str, names: tuple[str, ...]) -> None:
@@ -297,11 +297,14 @@ def _check_images(writes: dict[str, bool], baselines: tuple[str, ...]) -> None:
         )
 
 
-def _check_outs(outs: tuple[Path, ...]) -> None:
+def _check_outs(outs: tuple[Path, ...], tasks: tuple[str, ...]) -> None:
     """What would be lost after hours of work, said before it."""
     from conjure_st.agreement.report import FORMATS
 
+    read = {Path(task).resolve() for task in tasks}
     for out in outs:
+        if out.resolve() in read:
+            raise click.UsageError(f"{out} is read, and the table would replace it.")
         if out.suffix.lower() not in FORMATS:
             raise click.BadParameter(
                 f"{out} ends in none of {', '.join(FORMATS)}, which name the format.",

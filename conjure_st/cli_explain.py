@@ -205,17 +205,17 @@ def _words_table(found: WordAttribution) -> str:
     from conjure_st.plots.captions import measured
 
     sides = (found.first, found.second)
-    against = [dict[int, str](), dict[int, str]()]
+    matched = [dict[int, str](), dict[int, str]()]
     for match in found.matches:
-        against[0][match.first] = sides[1].units[match.second]
-        against[1][match.second] = sides[0].units[match.first]
-    rows = [("text", "word", "goes without it", "", "against")]
+        matched[0][match.first] = sides[1].units[match.second]
+        matched[1][match.second] = sides[0].units[match.first]
+    rows = [("text", "word", "goes without it", "", "matched with")]
     for i, side in enumerate(sides):
         for j, word in enumerate(side.units):
             error = float(side.drop_error[j])
             shown = "" if math.isnan(error) else f"± {error:.2g}"
             value = measured(float(side.drop[j]))
-            rows.append((str(i + 1), harmless(word), value, shown, harmless(against[i].get(j, ""))))
+            rows.append((str(i + 1), harmless(word), value, shown, harmless(matched[i].get(j, ""))))
     return table(rows, align="><>< ")
 
 

@@ -79,7 +79,7 @@ def _figure_option(name: str, help: str) -> Any:
 @click.option(
     "--anchor", "anchors", multiple=True, metavar="TEXT",
     help="A text along whose trajectories all are compared; may be repeated. Without any, so many "
-    "of the texts as there are samples (of a language model five), drawn by lot.",
+    "of the texts as there are samples, five at least (of a language model five), drawn by lot.",
 )  # fmt: skip
 @options_without("tolerance", "similarity")
 def matrix(
@@ -114,7 +114,11 @@ def matrix(
             raise click.UsageError("--anchor is of what is not --exact. Leave out one of them.")
         if pictures and sheet_out is None:
             raise click.UsageError("--pictures is of the contact sheet. Add --sheet FIG.")
-        _check_places(outs, map_out, sheet_out)
+        from conjure_st.plots.sheet import MOST
+
+        if pictures and pictures > MOST:
+            raise click.UsageError(f"A contact sheet has room for {MOST} pictures of a text.")
+        _check_places(str(getattr(file, "name", "-")), outs, map_out, sheet_out)
         lines: dict[str, list[int]] = {}
         for number, text in numbered_texts(file, "texts"):
             lines.setdefault(text, []).append(number)
@@ -150,7 +154,9 @@ def _is(path: Path, suffixes: tuple[str, ...]) -> bool:
     return path.suffix.lower() in suffixes
 
 
-def _check_places(outs: tuple[Path, ...], map_out: Path | None, sheet_out: Path | None) -> None:
+def _check_places(
+    read: str, outs: tuple[Path, ...], map_out: Path | None, sheet_out: Path | None
+) -> None:
     """What would be lost after the evaluations, said before them."""
     from conjure_st.plots.style import font_file
     from conjure_st.whole_file import check_place
@@ -171,6 +177,8 @@ def _check_places(outs: tuple[Path, ...], map_out: Path | None, sheet_out: Path 
     for path in paths:
         if paths.count(path) > 1:
             raise click.UsageError(f"{path} is named twice, and one would replace the other.")
+        if path == Path(read).resolve():
+            raise click.UsageError(f"{path} is read, and the result would replace it.")
 
 
 def _say_cost(

@@ -137,8 +137,4 @@ def in_context(generator: Denoiser | LanguageModel, text: str) -> str:
 
     (A diffusion model's text encoder cuts texts by itself.)
     """
-    if not isinstance(generator, LanguageModel) or generator.token_limit is None:
-        return text
-    if generator.token_count(text) <= generator.token_limit:
-        return text
-    return generator.cut(text, generator.token_limit)
+    return generator.in_context(text) if isinstance(generator, LanguageModel) else text

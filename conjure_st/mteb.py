@@ -133,6 +133,11 @@ class MTEBEncoder(Adapter):
                 not finite.
         """
         check_known_to_mteb(kwargs, "batch_size", "precision")
+        if kwargs.get("precision") in ("binary", "ubinary"):
+            raise ValueError(
+                f"precision={kwargs['precision']!r} gives many texts one embedding, and pairwise "
+                'scores find texts by theirs. Pass "float32" or "int8".'
+            )
         self._show_progress_bar = show_progress_bar
         texts = texts_of(inputs)
         model: Any = self.sentence_transformer

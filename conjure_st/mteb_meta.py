@@ -28,6 +28,7 @@ from conjure_st.denoisers.loading import EMBEDDED as DRAWING
 from conjure_st.generator import Process
 from conjure_st.module import ConjureModule, Similarity
 from conjure_st.process import GenerativeProcess
+from conjure_st.settings import PRECISIONS
 from conjure_st.textual.embedder import SUPPORT
 from conjure_st.textual.language_model import CONTEXT_NAMES, LanguageModel
 from conjure_st.textual.loading import EMBEDDED as SPEAKING
@@ -109,6 +110,8 @@ def describe(
     named = module.saved_name
     tensors = {t.data_ptr() or id(t): t for t in module.networks.state_dict().values()}
     identity = module.generator.identity
+    rounded = not {*identity.split("+")}.isdisjoint(PRECISIONS)  # by a cast and another one back
+    again = named is not None and usual and not rounded
     return _meta(
         kind,
         named or f"{_label(module)}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}",
@@ -117,8 +120,8 @@ def describe(
         cross_encoder.process,
         extra,
         # A model without a name, or with an activation, cannot be made again from words.
-        loader if named and usual else None,
-        loader_kwargs={"model": named} if named and usual else {},
+        loader if again else None,
+        loader_kwargs={"model": named} if again else {},
         embed_dim=embed_dim,
         n_parameters=sum(t.numel() for t in tensors.values()) or None,
         memory_usage_mb=sum(t.nbytes for t in tensors.values()) / 2**20 or None,

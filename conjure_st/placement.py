@@ -20,6 +20,14 @@ def check_device(device: str | torch.device | None) -> None:
             f'device={device!r}: this PyTorch sees no CUDA device. Pass device="cpu", or install '
             "a CUDA build of PyTorch and its driver."
         )
+    if kind == "meta":
+        raise ValueError('device="meta" computes nothing. Pass "cpu", "cuda", "mps", …')
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device={device!r} cannot be used here: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def precision_of(dtype: str | torch.dtype | None) -> Precision | None:

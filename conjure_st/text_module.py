@@ -20,6 +20,7 @@ from conjure_st.denoisers import Denoiser
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.generator import Process, process_of
 from conjure_st.loading import load_generator
+from conjure_st.placement import precision_of
 from conjure_st.texts import beginning
 from conjure_st.textual.language_model import LanguageModel
 from conjure_st.textual.process import TextualProcess
@@ -68,6 +69,12 @@ class TextModule(InputModule):
                 raise ValueError(
                     f"A {kind} has a process of its own, and another one was passed. Make the "
                     f"{kind} with that process."
+                )
+            asked = precision_of(loading.get("dtype"))
+            if asked is not None and asked != model.process.dtype:
+                raise ValueError(
+                    f"dtype={asked!r} is of loading, and this model is loaded already, as "
+                    f"{model.process.dtype}. Load it so, or move it with .to()."
                 )
             self.generator = model
         else:
@@ -297,7 +304,7 @@ class TextModule(InputModule):
         options = {"token": token, "local_files_only": local_files_only, **config, **wanted}
         if isinstance(model, Path):
             options.pop("variant")  # the folder holds the weights under their plain names
-        elif trust_remote_code:
+        if trust_remote_code:
             # Given to let this class be imported; it covers the model's own code as well.
             options["trust_remote_code"] = True
         made = cls(model, **options)

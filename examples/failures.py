@@ -218,6 +218,8 @@ def main() -> None:
     process = GenerativeProcess(steps=a.steps, samples=a.samples, guidance_scale=a.guidance)
     model = ConjureCrossEncoder(a.model, process=process)
     a.folder.mkdir(parents=True, exist_ok=True)
+    folder = a.folder.resolve()
+    beside = folder.with_name(f"{folder.name}.md")
     asked = [triple for _, triples in KINDS.values() for triple in triples]
     pairs = [(text, other) for text, *others in asked for other in others]
     measured = dict(zip(pairs, model.divergence(pairs, show_progress_bar=True), strict=True))
@@ -229,7 +231,7 @@ def main() -> None:
         texts = sorted({text for case in cases for text in case[:3]})
         pictures = dict(zip(texts, evoke(model, texts).pictures, strict=True))
         draw(cases, pictures, a.folder / f"{_slug(kind)}.png")
-    a.folder.with_suffix(".md").write_text(page(found, model, a.model, a.folder), encoding="utf-8")
+    beside.write_text(page(found, model, a.model, folder), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -354,6 +354,8 @@ def test_quantised_embeddings_are_filed_apart_and_have_the_same_pairs(
     ).task_results[0].scores["test"][0]  # fmt: skip
     assert quantised["spearman"] == exact["spearman"]
     assert quantised["cosine_pearson"] != exact["cosine_pearson"]
+    with pytest.raises(ValueError, match="precision='binary' gives many texts one embedding"):
+        model.encode(batches(["a cat"]), **ASKED, precision="binary")
 
 
 # Names -------------------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from language_models import BUILDERS, Double, endless, gemma2, gpt2, llama, opt
+from language_models import BUILDERS, Double, endless, gemma2, gpt2, llama, opt, tokenizer
+from language_models import double as double_of
 from naive_textual import DISTANCES
+from transformers import BartConfig, BartForCausalLM
 
 from conjure_st.cache import TrajectoryCache
 from conjure_st.textual.divergence import TextualDivergence
@@ -193,6 +195,18 @@ def test_a_pair_of_known_texts_costs_cross_scoring_alone(double: Double) -> None
     fresh = scorer(double)
     assert numbers([known]) == close(numbers(fresh.divergences([pair])))
     assert fresh.nfe > expected.cross == known.nfe
+
+
+def test_a_decoder_that_counts_padding_as_words_is_scored_in_any_batch() -> None:
+    """Bart's takes no positions and counts the mask's zeros: prompts must not be padded."""
+    words = tokenizer(bos="<s>", eos="</s>", pad="<pad>")
+    sizes = {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "init_std": 0.3}
+    sizes |= {"decoder_ffn_dim": 32, "max_position_embeddings": 64, "dropout": 0.0}
+    bart = double_of(BartForCausalLM, BartConfig, words, **sizes)
+    alone = scorer(bart, batch_size=1)
+    assert not alone.evaluator.model.keeps_prefix
+    expected = numbers(alone.divergences(PAIRS))
+    assert numbers(scorer(bart, batch_size=1000).divergences(PAIRS)) == close(expected)
 
 
 @pytest.mark.parametrize("keeps", [True, False])

@@ -196,3 +196,17 @@ def test_a_saved_embedding_model_has_its_own_settings(tmp_path):
     assert again.encode(DOCUMENTS) == pytest.approx(embed.encode(DOCUMENTS), abs=1e-6)
     with pytest.raises(ValueError, match="has its own dimension"):
         ConjureSentenceTransformer(tmp_path, dimension=1024)
+
+
+def test_an_empty_text_is_nothing_whoever_is_beside_it():
+    embed = embedding_model(dimension=8)
+    rows = embed.encode(["", "cat", "the", "sea"])
+    assert (rows[0] == 0).all() and (rows[1:] != 0).any(1).all()
+    assert embed.cost([""]) == 0
+
+
+def test_an_anchor_beyond_the_context_is_cut():
+    embed = embedding_model(anchors=["a cat " * 100, "the sea"])
+    limit = embed.module.generator.token_limit
+    assert embed.module.generator.token_count(embed.embedder.anchors.texts[0]) <= limit
+    assert np.isfinite(embed.encode(["a dog"])).all()

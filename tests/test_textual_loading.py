@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-from language_models import BUILDERS, WORDS, double, encoder_decoder, masked, tokenizer
+from language_models import BUILDERS, WORDS, double, encoder_decoder, gpt2, masked, tokenizer
 from tokenizers import pre_tokenizers
 from transformers import (
     AutoModelForMaskedLM,
@@ -332,3 +332,32 @@ def test_a_folder_without_a_tokenizer_is_refused(folder, tmp_path):
         file.unlink()
     with pytest.raises((ValueError, OSError), match="tokenizer"):
         load_language_model(tmp_path / "mute")
+
+
+def test_what_a_tokenizer_puts_behind_a_text_is_left_out_whatever_it_is_called():
+    """BERT's, under a decoder: [CLS] $A [SEP], and neither is a beginning or an end."""
+    words = tokenizer(unknown="<cls>", pad="<sep>", frame="<cls> $A <sep>")
+    made = gpt2(words)
+    model = load_language_model((made.model, made.tokenizer), FEW)
+    cls, sep = words.convert_tokens_to_ids(["<cls>", "<sep>"])
+    assert sep not in model.eos_ids
+    prompt = model.prompt("a cat")
+    assert (prompt[0], len(prompt)) == (cls, 3) and sep not in prompt
+    assert model.prompt("") == [cls] and model.around == 1
+
+
+def test_tokens_around_a_text_are_those_that_stay(folder):
+    made = BUILDERS["mistral"]()  # a begin token, the text, an end token
+    model = load_language_model((made.model, made.tokenizer), FEW)
+    assert model.around == 1 and model.token_count("a") == 2
+    short = ConjureCrossEncoder(model, max_length=2)
+    assert short.module.read("a cat") == "a"
+    opt = BUILDERS["opt"]()  # what begins a text is what ends it
+    assert load_language_model((opt.model, opt.tokenizer), FEW).around == 1
+
+
+def test_a_dtype_of_a_model_that_is_loaded_is_refused(folder):
+    made = load_language_model(folder, FEW)
+    with pytest.raises(ValueError, match=r"dtype='float16' is of loading.*as float32"):
+        ConjureCrossEncoder(made, dtype="float16")
+    assert ConjureCrossEncoder(made, dtype="float32").process.dtype == "float32"

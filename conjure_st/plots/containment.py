@@ -63,12 +63,13 @@ def direction(found: Containment, texts: tuple[str, str], *, axis: Axes | None =
         axis.margins(y=0.25)  # the legend finds room above the bars
         textual = isinstance(d, TextualDivergence)
         axis.set_xlabel(
-            "token of a continuation" if textual else "step compared (0 is the noisiest)"
+            "token of a continuation" if textual else "step compared, counted from the noisiest"
         )
         nats = d.weighting == "girsanov"
         axis.set_ylabel("nats" if nats else f"part of the KL ({d.weighting} weighting)")
         axis.legend(loc="best")
-        axis.set_title(_verdict(found, texts))
+        # of a language model the other direction, implication, has the say
+        axis.set_title(f"t of KL = {_t(found)}" if textual else _verdict(found, texts))
     return axis
 
 
@@ -141,11 +142,15 @@ def directions(
 
 def _verdict(found: Containment, texts: tuple[str, str]) -> str:
     """t in words."""
-    error = "" if np.isnan(found.error) else f" ± {found.error:.2f}"
-    t = f"t = {found.score:+.2f}{error}"
+    t = f"t = {_t(found)}"
     if found.score == 0:
         return f"{t}: neither is the more specific"
     return f"{t}: “{_short(texts[found.score < 0])}” is the more specific, to this model"
+
+
+def _t(found: Containment) -> str:
+    error = "" if np.isnan(found.error) else f" ± {found.error:.2f}"
+    return f"{found.score:+.2f}{error}"
 
 
 def _short(text: str) -> str:

@@ -84,4 +84,10 @@ def plain(text: str) -> str:
     if isinstance(text, Markup):
         return text
     readable = text.encode(errors="backslashreplace").decode()
-    return escape("".join(c if c in "\n\t" or c.isprintable() else " " for c in readable))
+    return escape("".join(c if c in "\n\t" or _is_character(ord(c)) else " " for c in readable))
+
+
+def _is_character(code: int) -> bool:
+    """Whether it is no control character and no noncharacter; joiners and marks are characters."""
+    control = code < 0x20 or 0x7F <= code < 0xA0
+    return not (control or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF)

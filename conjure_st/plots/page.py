@@ -130,8 +130,8 @@ def _words(found: WordAttribution) -> list[str]:
         _figure(
             words_figure(found),
             alt_text.of_words(found),
-            "The divergence that goes when a word is left out, in per cent. Lines join words that "
-            "stand against one another.",
+            "The divergence that goes when a word is left out"
+            f"{', in per cent' if found.jeffreys else ''}. Lines join words that are matched.",
         ),
         table(head, lines, "words", caption="By word"),
     ]

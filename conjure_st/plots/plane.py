@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist, squareform
 from conjure_st.evoked import Evoked
 from conjure_st.landscape import Landscape
 from conjure_st.plots.captions import quoted
-from conjure_st.plots.frame import draw_frame
+from conjure_st.plots.frame import draw_frame, within
 from conjure_st.plots.style import PAGE, axis_or_new, styled
 from conjure_st.table import counted
 
@@ -65,8 +65,9 @@ def plane(
         axis = axis_or_new(axis, (high - low)[1] * scale + 0.5)
         for rank, i in enumerate(nearness(places)):
             x, y = places[i]
-            extent = (x - half, x + half, y - half, y + half)
-            axis.imshow(evoked.pictures[i][sample], extent=extent, zorder=2 + rank)
+            picture = evoked.pictures[i][sample]
+            extent = within(picture.size, x - half, y - half, 2 * half)
+            axis.imshow(picture, extent=extent, zorder=2 + rank)
             draw_frame(axis, extent, 2 + rank)
             if named:
                 axis.text(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from conjure_st.evoked import Evoked
 from conjure_st.plots.captions import quoted
-from conjure_st.plots.frame import draw_frame
+from conjure_st.plots.frame import draw_frame, within
 from conjure_st.plots.style import PAGE, axis_or_new, styled
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ _GAP, _LINE, _LETTER = 0.06, 0.125, 0.062
 
 _LABELS = 1.9
 """Inches for the labels beside rows of pictures."""
+
+MOST = 32
+"""Pictures of a text; more would be smaller than a tenth of an inch."""
 
 _MANY = 24
 """Texts from which on rows are lower."""
@@ -51,16 +54,21 @@ def sheet(evoked: Evoked, *, axis: Axes | None = None) -> Axes:
 
     Returns:
         The axis.
+
+    Raises:
+        ValueError: there are more than `MOST` pictures of a text, which a page's width cannot hold.
     """
     samples = len(evoked.pictures[0])
+    if samples > MOST:
+        raise ValueError(f"{samples} pictures of a text: a contact sheet has room for {MOST}.")
     made = _grid(len(evoked.texts)) if samples == 1 else _rows(len(evoked.texts), samples)
     with styled():
         axis = axis_or_new(axis, made.height)
         for text, pictures, place in zip(evoked.texts, evoked.pictures, made.places, strict=True):
             for s, picture in enumerate(pictures):
                 left = place.left + s * (made.side + _GAP)
-                # The y axis points down, as a page is read.
-                extent = (left, left + made.side, place.top + made.side, place.top)
+                left, right, top, bottom = within(picture.size, left, place.top, made.side)
+                extent = (left, right, bottom, top)  # the y axis points down, as a page is read
                 axis.imshow(picture, extent=extent)
                 draw_frame(axis, extent)
             axis.text(

@@ -23,9 +23,6 @@ PAGE = 7.0
 FIRST, SECOND = "#0072b2", "#e69f00"
 """Of the first text and of the second: from Okabe and Ito's palette, one dark, one light."""
 
-LINES = {"uniform": "-", "score": "--", "girsanov": ":"}
-"""Of each weighting, so that no curve is told by its colour alone."""
-
 MAP = "cividis"
 """Of amounts: its lightness rises evenly, so that it prints in grey and nobody's eyes miss it."""
 

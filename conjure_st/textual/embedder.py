@@ -96,7 +96,8 @@ class TextualEmbedder:
     ) -> None:
         if isinstance(anchors, str) or (anchors is not None and not len(anchors)):
             raise ValueError(f"anchors={anchors!r}: pass one text or more in a list, or None.")
-        texts = None if anchors is None else list(dict.fromkeys(map(check_text, anchors)))
+        checked = None if anchors is None else map(check_text, anchors)
+        texts = None if checked is None else list(dict.fromkeys(map(model.in_context, checked)))
         if dimension is not None and dimension < 1:
             raise ValueError(f"dimension={dimension}: an embedding has one number at least.")
         self.evaluator = TokenEvaluator(model, batch_size)
@@ -129,7 +130,7 @@ class TextualEmbedder:
     def cost(self, texts: Sequence[str]) -> int:
         """Tokens that `embed` would read for these texts now, at most."""
         held = self._held(texts)
-        missing = [text for text in dict.fromkeys(texts) if text not in held]
+        missing = [text for text in dict.fromkeys(texts) if text and text not in held]
         if not missing:
             return 0
         model, m = self.generator, self.generator.process.tokens
@@ -156,7 +157,8 @@ class TextualEmbedder:
             NotFiniteError: the model's output for a text has NaN or infinite values.
         """
         self.evaluator.warn_of_nothing(texts)
-        rows = self._held(texts)
+        # Of "" it is nothing by definition, and by evaluation rounding.
+        rows = {**self._held(texts), "": torch.zeros(self.dimension)}
         missing = [text for text in dict.fromkeys(texts) if text not in rows]
         for start in range(0, len(missing), TEXTS_AT_ONCE):
             new = self._phi(missing[start : start + TEXTS_AT_ONCE])

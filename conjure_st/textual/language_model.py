@@ -49,6 +49,7 @@ class LanguageModel:
         self.eos_ids: frozenset[int] = frozenset(
             int(i) for i in (*given, tokenizer.eos_token_id) if i is not None
         )
+        self._special = self.eos_ids | set(tokenizer.all_special_ids)
         takes = inspect.signature(model.forward).parameters
         layers = DynamicCache(config=model.config).layers  # none, where all are of the usual kind
         self.keeps_prefix = (
@@ -84,13 +85,7 @@ class LanguageModel:
             ValueError: the text is empty and the model has neither token, or a token is none of
                 the model's.
         """
-        # verbose=False: that a text is too long is said once, by whoever asks
-        prompt = self.process.apply_template(text)
-        ids: list[int] = self.tokenizer(prompt, verbose=False).input_ids
-        if ids and ids[-1] in self.eos_ids:
-            plain = self.tokenizer(prompt, verbose=False, add_special_tokens=False).input_ids
-            while len(ids) > len(plain) and ids[-1] in self.eos_ids:
-                ids = ids[:-1]
+        ids = self._read(text)
         if ids:
             if max(ids) >= self.vocabulary:
                 raise ValueError(
@@ -108,6 +103,25 @@ class LanguageModel:
             'text with an empty one) pass a prompt_template such as ". {}".'
         )
 
+    def _read(self, text: str) -> list[int]:
+        """The template's tokens with the text in it, and the special ones before them."""
+        # verbose=False: that a text is too long is said once, by whoever asks
+        prompt = self.process.apply_template(text)
+        ids: list[int] = self.tokenizer(prompt, verbose=False).input_ids
+        if not ids or ids[-1] not in self._special:
+            return ids
+        plain = self.tokenizer(prompt, verbose=False, add_special_tokens=False).input_ids
+        if plain:
+            while (
+                len(ids) > len(plain) and ids[-1] in self._special and ids[-len(plain) :] != plain
+            ):
+                ids = ids[:-1]
+            return ids
+        # Of an empty prompt: what is not known to end a text may as well begin it.
+        while ids and (ids[-1] in self.eos_ids or (len(ids) > 1 and ids[-1] in self._special)):
+            ids = ids[:-1]
+        return ids
+
     def token_count(self, text: str) -> int:
         """Tokens of the prompt that stands for a text."""
         return len(self.prompt(text))
@@ -121,7 +135,15 @@ class LanguageModel:
     def around(self) -> int:
         """Tokens of the template without a text."""
         whole = self.process.apply_template("")
-        return len(self.tokenizer(whole, verbose=False).input_ids)
+        # a single special token may be one that begins texts and ends them, too
+        return len(self._read("")) or min(1, len(self.tokenizer(whole, verbose=False).input_ids))
+
+    def in_context(self, text: str) -> str:
+        """The first words of a text that there is room for beside what is said."""
+        limit = self.token_limit
+        if limit is None or self.token_count(text) <= limit:
+            return text
+        return self.cut(text, limit)
 
     def cut(self, text: str, limit: int) -> str:
         """The longest beginning of a text whose prompt has no more tokens than that.
@@ -170,6 +192,23 @@ class LanguageModel:
         self.logits(torch.zeros(1, 1, dtype=torch.int64, device=self.device), cache=cache)
         kept = (getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values"))
         return sum(tensor.nbytes for tensor in kept if isinstance(tensor, torch.Tensor))
+
+    def pads_before(self) -> bool:
+        """Whether padding before a prompt, under a mask, changes nothing of what is said after it.
+
+        Not where positions are counted from the padding on (Bart's decoder), or from the mask and
+        otherwise not from 0 (RoBERTa's).
+        """
+        if self.vocabulary < 3:
+            return True
+        tokens = torch.tensor([[0, 1, 2]], device=self.device)
+        mask = torch.tensor([[0, 1, 1]], device=self.device)
+        padded, plain = self.logits(tokens, mask)[0, -1], self.logits(tokens[:, 1:])[0, -1]
+        if not (padded.isfinite().all() and plain.isfinite().all()):
+            return True  # scoring names the text where it happens
+        rounding = max(1e-4, 4 * torch.finfo(self.dtype).eps)
+        off = (padded.float() - plain.float()).abs().max() / plain.float().abs().max()
+        return bool(off <= rounding)
 
     @torch.no_grad()
     def logits(

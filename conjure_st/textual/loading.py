@@ -151,6 +151,8 @@ def load_language_model(
             f"{called} ({type(ready).__name__}) looks ahead: what it says after a word depends on "
             f"the words that follow, so it cannot continue a text. {CAUSAL}"
         )
+    # else prompts of one length go together, and are read again for each token
+    made.keeps_prefix = made.keeps_prefix and made.pads_before()
     return made
 
 
