@@ -203,10 +203,12 @@ def test_a_decoder_that_counts_padding_as_words_is_scored_in_any_batch() -> None
     sizes = {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "init_std": 0.3}
     sizes |= {"decoder_ffn_dim": 32, "max_position_embeddings": 64, "dropout": 0.0}
     bart = double_of(BartForCausalLM, BartConfig, words, **sizes)
-    alone = scorer(bart, batch_size=1)
-    assert not alone.evaluator.model.keeps_prefix
-    expected = numbers(alone.divergences(PAIRS))
-    assert numbers(scorer(bart, batch_size=1000).divergences(PAIRS)) == close(expected)
+    pairs = [("the red cat sleeps", "the old woman sees a small boat")]  # padded together by others
+    alone, beside, wrong = (scorer(bart, batch_size=size) for size in (1, 1000, 1000))
+    wrong.evaluator.model.keeps_prefix = True
+    expected = close(numbers(alone.divergences(pairs)))
+    assert numbers(beside.divergences(pairs)) == expected
+    assert numbers(wrong.divergences(pairs)) != expected
 
 
 @pytest.mark.parametrize("keeps", [True, False])
