@@ -241,11 +241,17 @@ def test_an_unknown_task_is_told_with_those_that_are_near(run: Run, asked: list[
     assert "Traceback" not in result.stderr and not asked
 
 
-def test_a_missing_file_is_told_as_one(run: Run, asked: list[str]) -> None:
+def test_a_file_that_cannot_be_read_or_written_is_told_as_one(
+    run: Run, asked: list[str], tmp_path: Path
+) -> None:
     result = run("missing.tsv")
     assert result.exit_code == 2 and "missing.tsv does not exist" in result.stderr and not asked
     folder = run(str(Path(__file__).parent))
     assert folder.exit_code == 2 and "is a folder" in " ".join(folder.stderr.split())
+    scored = tmp_path / "pairs.csv"
+    scored.write_text("score,sentence1,sentence2\n")
+    over = run(str(scored), "--out", str(scored))
+    assert over.exit_code == 2 and "the table would replace it" in " ".join(over.stderr.split())
     columns = run("STS12", "--columns", "a,b,c")
     assert columns.exit_code == 2 and "STS12 is none" in columns.stderr
 

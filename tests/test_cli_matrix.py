@@ -193,6 +193,7 @@ def test_the_cost_is_said_before_long_work(run: Run, file: str, tmp_path: Path) 
         (["-o", "{}/m.png", "--map", "{}/m.png"], "named twice"),
         (["--exact", "--anchor", "a cat"], "Leave out one of them"),
         (["--pictures", "3"], "Add --sheet FIG"),
+        (["--pictures", "33", "--sheet", "{}/s.png"], "room for 32 pictures"),
         (["--measure", "cosine"], "not one of"),
     ],
 )
@@ -203,6 +204,16 @@ def test_wrong_usage_is_told_before_a_model_is_loaded(
     result = invoke("matrix", file, *(a.format(tmp_path) for a in arguments))
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
+
+
+def test_texts_are_not_replaced_by_numbers(tmp_path: Path) -> None:
+    texts = tmp_path / "texts.csv"
+    texts.write_text("a cat\na dog\n")
+    result = invoke("matrix", str(texts), "-o", str(texts))
+    assert result.exit_code == 2 and "the result would replace it" in " ".join(
+        result.stderr.split()
+    )
+    assert texts.read_text() == "a cat\na dog\n"
 
 
 def test_a_file_without_texts_is_told(tmp_path: Path) -> None:

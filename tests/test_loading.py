@@ -153,6 +153,10 @@ def test_names_that_lead_nowhere(tmp_path, monkeypatch):
         load(tmp_path / "nothing.safetensors")
     with pytest.raises(TypeError, match="not int"):
         load(3)
+    with pytest.raises(ValueError, match="computes nothing"):
+        load("picturebook", device="meta")
+    with pytest.raises(ValueError, match="device='xpu' cannot be used here"):
+        load("picturebook", device="xpu")
 
     def unreachable(*_, **__):
         raise OSError("no route to host")

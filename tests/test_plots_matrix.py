@@ -216,6 +216,20 @@ def test_a_sheet_has_every_picture_and_label(count: int, samples: int) -> None:
         assert apart
 
 
+def test_wide_pictures_stay_wide() -> None:
+    wide = pictures(3)
+    wide.pictures[:] = [[Image.new("RGB", (8, 4), (i, s, 0)) for s in range(2)] for i in range(3)]
+    for axis in (sheet(wide), plane(many(3), wide)):
+        for image in axis.images:
+            left, right, bottom, top = image.get_extent()
+            assert right - left == pytest.approx(2 * abs(top - bottom))
+
+
+def test_more_pictures_than_a_sheet_holds_are_refused() -> None:
+    with pytest.raises(ValueError, match="33 pictures of a text: a contact sheet has room for 32"):
+        sheet(pictures(2, 33))
+
+
 def test_labels_of_a_sheet_keep_off_pictures() -> None:
     long = pictures(12, 1)
     long.texts[:] = ["a text of very many words that goes on and on without an end in sight"] * 12

@@ -18,6 +18,7 @@ from conjure_st import ConjureCrossEncoder
 from conjure_st.explain import Explanation
 from conjure_st.plots import alt_text
 from conjure_st.plots.captions import measured
+from conjure_st.plots.document import plain
 from conjure_st.plots.page import page
 from conjure_st.process import GenerativeProcess
 
@@ -168,3 +169,10 @@ def test_alt_texts_of_words() -> None:
     for side in (words.first, words.second):
         for word, drop in zip(side.units, side.drop, strict=True):
             assert f"“{word}” {measured(float(drop))}" in said
+
+
+def test_what_a_text_is_made_of_stays() -> None:
+    """Joiners, soft hyphens and wide spaces are of the text; control characters are of no page."""
+    kept = "می\u200cرود co\u00adoperate 👩\u200d🚀 a\u3000b"
+    assert plain(kept) == kept
+    assert plain("a\x07b\ufffe<c>") == "a b &lt;c&gt;"

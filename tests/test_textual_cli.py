@@ -211,6 +211,8 @@ def test_a_figure_of_direction_counts_tokens(folder: str, tmp_path: Path) -> Non
     assert invoke("direction", *PAIR, *SMALL, "--model", folder, "-o", str(out)).exit_code == 0
     drawn = out.read_text()
     assert "token of a continuation" in drawn and "noisiest" not in drawn
+    # which is the more specific implication says, on the terminal, and mostly the other way round
+    assert "t of KL" in drawn and "more specific" not in drawn
 
 
 # Options ------------------------------------------------------------------------------------
