@@ -173,6 +173,7 @@ def test_alt_texts_of_words() -> None:
 
 def test_what_a_text_is_made_of_stays() -> None:
     """Joiners, soft hyphens and wide spaces are of the text; control characters are of no page."""
+    assert plain("a\u202eb\u2066c") == "a b c"
     kept = "می\u200cرود co\u00adoperate 👩\u200d🚀 a\u3000b"
     assert plain(kept) == kept
     assert plain("a\x07b\ufffe<c>") == "a b &lt;c&gt;"

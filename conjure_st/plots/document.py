@@ -80,7 +80,7 @@ def quote(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Escaped, without what HTML and UTF-8 have no characters for."""
+    """Escaped, without what HTML and UTF-8 have no characters for, or what turns the page round."""
     if isinstance(text, Markup):
         return text
     readable = text.encode(errors="backslashreplace").decode()
@@ -88,6 +88,10 @@ def plain(text: str) -> str:
 
 
 def _is_character(code: int) -> bool:
-    """Whether it is no control character and no noncharacter; joiners and marks are characters."""
+    """Whether it belongs to a text, as joiners and soft hyphens do.
+
+    Not control characters, noncharacters, and what turns the direction of all that follows.
+    """
     control = code < 0x20 or 0x7F <= code < 0xA0
-    return not (control or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF)
+    turns = 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
+    return not (control or turns or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF)
