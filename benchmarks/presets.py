@@ -3,9 +3,9 @@
     python benchmarks/presets.py pairs.tsv more.tsv --cache presets-cache --json presets.json
 
 Texts are taken from tab-separated files (score, sentence1, sentence2; the scores are not used).
-The reference is every step of the ten-step process with 64 samples. Printed for each cheaper
-process are the evaluations (NFE) of a pair of new texts, and Spearman's rho x 100 with the
-reference, of the similarity c with a 95 % bootstrap interval over pairs, and of the Jeffreys
+The reference is every step of the ten-step process with 64 samples of another seed. Printed for
+each cheaper process are the evaluations (NFE) of a pair of new texts, and Spearman's rho x 100 with
+the reference, of the similarity c with a 95 % bootstrap interval over pairs, and of the Jeffreys
 divergence. With --cache, what was evaluated is kept and an interrupted run goes on.
 """
 
