@@ -282,16 +282,12 @@ def check_device(device: str | None) -> None:
     Raises:
         BadParameter: of click; it cannot.
     """
-    import torch
+    from conjure_st.placement import what_hinders
 
-    if device:
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise click.BadParameter(
-                f"{device!r} cannot be used here: {reason}", param_hint="'--device'"
-            ) from error
+    if device and (obstacle := what_hinders(device)):
+        raise click.BadParameter(
+            f"{device!r} cannot be used here: {obstacle}", param_hint="'--device'"
+        )
 
 
 def utf8_text(

@@ -22,12 +22,17 @@ def check_device(device: str | torch.device | None) -> None:
         )
     if kind == "meta":
         raise ValueError('device="meta" computes nothing. Pass "cpu", "cuda", "mps", …')
+    if obstacle := what_hinders(device):
+        raise ValueError(f"device={device!r} cannot be used here: {obstacle}")
+
+
+def what_hinders(device: str | torch.device) -> str:
+    """Why nothing can be put on a device, in PyTorch's words; "" if something can."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device={device!r} cannot be used here: {str(error).splitlines()[0]}"
-        ) from error
+        return str(error).splitlines()[0]
+    return ""
 
 
 def precision_of(dtype: str | torch.dtype | None) -> Precision | None:
@@ -39,3 +44,14 @@ def precision_of(dtype: str | torch.dtype | None) -> Precision | None:
         if name == precision:
             return precision  # type: ignore[return-value]
     raise ValueError(f"dtype={name!r} is unknown. Pass one of {', '.join(PRECISIONS)}.")
+
+
+def after_cast(identity: str, before: torch.dtype) -> str:
+    """The identity of weights that are cast, by the precision that they had before it.
+
+    Those of less than float32 were rounded, and no cast makes them what they were.
+
+    >>> after_cast("a", torch.float32), after_cast("a", torch.bfloat16)
+    ('a', 'a+bfloat16')
+    """
+    return identity if before == torch.float32 else f"{identity}+{before}".replace("torch.", "")

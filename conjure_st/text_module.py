@@ -20,7 +20,7 @@ from conjure_st.denoisers import Denoiser
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.generator import Process, process_of
 from conjure_st.loading import load_generator
-from conjure_st.placement import precision_of
+from conjure_st.placement import after_cast, precision_of
 from conjure_st.texts import beginning
 from conjure_st.textual.language_model import LanguageModel
 from conjure_st.textual.process import TextualProcess
@@ -194,8 +194,7 @@ class TextModule(InputModule):
             return
         network = getattr(generator, "network", None)
         if network is not None and network.dtype != generator.dtype:
-            if generator.dtype != torch.float32:  # rounded already, so no longer what they were
-                generator.identity += f"+{generator.dtype}".replace("torch.", "")
+            generator.identity = after_cast(generator.identity, generator.dtype)
             generator.dtype = network.dtype
             dtype = str(network.dtype).removeprefix("torch.")
             generator.process = generator.process.replace(dtype=dtype)

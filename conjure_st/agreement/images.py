@@ -7,7 +7,7 @@ Gaussians. What happens on the way to the pictures, which the other rows compare
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from conjure_st.agreement.gaussians import fit, jeffreys
 from conjure_st.agreement.image_features import Features, SmallPictures, VisionModel
+from conjure_st.agreement.row import Read
 from conjure_st.cache import TrajectoryCache, TrajectoryKey
 from conjure_st.denoisers import Denoiser
 from conjure_st.denoisers.identity import config_text, folder_identity, weights_digest
@@ -67,7 +68,7 @@ class Images:
         name: str | None = None,
         cache: TrajectoryCache | None = None,
         batch_size: int | None = None,
-        read: Callable[[Sequence[Pair]], list[Pair]] = check_pairs,
+        read: Read = check_pairs,
     ) -> None:
         if isinstance(denoiser, LanguageModel):
             raise TypeError(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from conjure_st.textual.language_model import LanguageModel
 
 Unit = Literal["NFE", "tokens"]
 """What a row spends: denoiser evaluations, or tokens that a language model reads."""
+
+Read: TypeAlias = Callable[[Sequence[Pair]], list[Pair]]
+"""Gives what a model reads of pairs: with its default prompt, cut."""
 
 
 def unit_of(generator: Generator) -> Unit:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from conjure_st.agreement.row import Unit, unit_of
+from conjure_st.agreement.row import Read, Unit, unit_of
 from conjure_st.cache import TrajectoryCache
 from conjure_st.controls import in_context, text_embeddings, untrained
 from conjure_st.cross_encoder import ConjureCrossEncoder
@@ -23,8 +23,6 @@ from conjure_st.texts import Pair, check_pairs
 from conjure_st.textual.language_model import LanguageModel
 
 Generative: TypeAlias = Denoiser | LanguageModel
-
-Read: TypeAlias = Callable[[Sequence[Pair]], list[Pair]]
 
 Of = Literal["normalised", "jeffreys"]
 """Which number of a divergence is the score: c, or -J."""

@@ -10,6 +10,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
+from conjure_st.placement import after_cast
 from conjure_st.texts import beginning
 from conjure_st.textual.process import TextualProcess
 
@@ -164,8 +165,7 @@ class LanguageModel:
         """
         self.device = self.model.device
         if self.model.dtype != self.dtype:
-            if self.dtype != torch.float32:  # rounded already, so no longer what they were
-                self.identity += f"+{self.dtype}".replace("torch.", "")
+            self.identity = after_cast(self.identity, self.dtype)
             self.dtype = self.model.dtype
             put_back(self.model, self._constants)
             self.process = self.process.replace(dtype=str(self.dtype).removeprefix("torch."))
@@ -177,11 +177,8 @@ class LanguageModel:
         if self.vocabulary < 3:
             return True
         tokens = torch.tensor([[0, 1], [0, 2]], device=self.device)
-        first, second = self.logits(tokens)[:, 0].float()
-        if not (first.isfinite().all() and second.isfinite().all()):
-            return True  # that is another matter, and scoring names the text where it happens
-        rounding = max(1e-4, 4 * torch.finfo(self.dtype).eps)
-        return bool((first - second).abs().max() <= rounding * first.abs().max())
+        first, second = self.logits(tokens)[:, 0]
+        return self._alike(first, second)
 
     @cached_property
     def kept_bytes(self) -> int:
@@ -203,12 +200,18 @@ class LanguageModel:
             return True
         tokens = torch.tensor([[0, 1, 2]], device=self.device)
         mask = torch.tensor([[0, 1, 1]], device=self.device)
-        padded, plain = self.logits(tokens, mask)[0, -1], self.logits(tokens[:, 1:])[0, -1]
-        if not (padded.isfinite().all() and plain.isfinite().all()):
-            return True  # scoring names the text where it happens
+        return self._alike(self.logits(tokens[:, 1:])[0, -1], self.logits(tokens, mask)[0, -1])
+
+    def _alike(self, first: torch.Tensor, second: torch.Tensor) -> bool:
+        """Whether logits are the same but for rounding; also where some are not finite.
+
+        That is another matter, and scoring names the text where it happens.
+        """
+        first, second = first.float(), second.float()
+        if not (first.isfinite().all() and second.isfinite().all()):
+            return True
         rounding = max(1e-4, 4 * torch.finfo(self.dtype).eps)
-        off = (padded.float() - plain.float()).abs().max() / plain.float().abs().max()
-        return bool(off <= rounding)
+        return bool((first - second).abs().max() <= rounding * first.abs().max())
 
     @torch.no_grad()
     def logits(
