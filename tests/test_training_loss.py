@@ -53,7 +53,7 @@ class Small:
     def modules(self) -> list[torch.nn.Module]:
         return [self.text_encoder, self.transformer, self.heads, self.halfway]
 
-    def loss(self, batch: tuple[Tensor, ...], step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: tuple[Tensor, ...], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         noise = torch.Generator().manual_seed(step)
         return train.loss(self, self.heads, self.halfway, batch, noise)  # type: ignore[arg-type]
 
@@ -76,7 +76,7 @@ def batch() -> tuple[Tensor, ...]:
         1,
     )
     contents[:, 0, 0] = 1  # something is there
-    named = torch.arange(N) < N - 1
+    named = torch.arange(N - 1)
     pictures = torch.rand(N, 3, SIZE, SIZE, generator=chance) * 2 - 1
     background = torch.zeros(N, dtype=torch.int64)
     return ids, torch.ones_like(ids), named, pictures, contents, background

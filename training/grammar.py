@@ -76,7 +76,7 @@ class Grammar(Speaker):
                 (0.16, self._action),
                 (0.3, self._related),
                 (0.24, self._together),
-                (0.05, self._compared),
+                (0.07, self._compared),
                 (0.08, self._three),
                 (0.09, self._around),
             )
@@ -182,15 +182,15 @@ class Grammar(Speaker):
             a = replace(a, colour=self.colour(rng))
             a, b = (a, b) if rng.random() < 0.5 else (b, a)
         u = rng.random()
-        if u < 0.14:
+        if u < 0.2:
             sizes = ("big", "small") if rng.random() < 0.5 else ("small", "big")
             a, b = replace(a, size=sizes[0]), replace(b, size=sizes[1])
-        elif u < 0.2:
+        elif u < 0.26:
             a = replace(a, size=("big", "small")[int(rng.random() * 2)])
             a, b = (a, b) if rng.random() < 0.5 else (b, a)
-        elif u < 0.34:
+        elif u < 0.44:
             a, b = (replace(x, count=2 + int(rng.random() * 3)) for x in (a, b))
-        elif u < 0.4:
+        elif u < 0.5:
             a = replace(a, count=2 + int(rng.random() * 3))
             a, b = (a, b) if rng.random() < 0.5 else (b, a)
         return a, b

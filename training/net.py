@@ -22,13 +22,18 @@ WORD_NOISE = 0.35  # of a word vector's root mean square
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, WORD_WIDTH = 192, 3, 6, 128
 
 
-def pipeline(seed: int) -> PicturebookPipeline:
-    """A fresh pipeline, its word table distilled and frozen."""
+def pipeline(seed: int, worded: PicturebookPipeline | None = None) -> PicturebookPipeline:
+    """A fresh pipeline, its word table distilled and frozen, or that of another one."""
     torch.manual_seed(seed)
-    pieces, rows = words.vocabulary()
+    if worded is None:
+        pieces, rows = words.vocabulary()
+        tokenizer, table = words.tokenizer(pieces), words.table(rows, WORD_WIDTH, seed)
+    else:
+        tokenizer = worded.tokenizer
+        table = worded.text_encoder.embeddings.word_embeddings.weight.float()
     text_encoder = ElectraModel(
         ElectraConfig(
-            vocab_size=len(pieces),
+            vocab_size=len(table),
             embedding_size=WORD_WIDTH,
             hidden_size=TEXT_WIDTH,
             num_hidden_layers=TEXT_LAYERS,
@@ -43,7 +48,7 @@ def pipeline(seed: int) -> PicturebookPipeline:
     )
     embeddings = text_encoder.embeddings
     with torch.no_grad():
-        embeddings.word_embeddings.weight.copy_(words.table(rows, WORD_WIDTH, seed))
+        embeddings.word_embeddings.weight.copy_(table)
         # as loud as half a word: order decides who is above whom
         embeddings.position_embeddings.weight.normal_(std=0.5)
     embeddings.word_embeddings.weight.requires_grad_(False)
@@ -76,7 +81,7 @@ def pipeline(seed: int) -> PicturebookPipeline:
         set_alpha_to_one=True,
         timestep_spacing="trailing",
     )
-    return PicturebookPipeline(words.tokenizer(pieces), text_encoder, transformer, scheduler)
+    return PicturebookPipeline(tokenizer, text_encoder, transformer, scheduler)
 
 
 def slots(

@@ -20,7 +20,6 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -31,6 +30,7 @@ import words
 from batches import Batches, phase
 from checkpoints import kept, packed, save, unpack
 from conjure_st.models.pipeline import PicturebookPipeline
+from muon import Muon
 from net import Contents, Halfway, pipeline, slots
 from scenes import Book
 from sheet import sheet
@@ -49,12 +49,12 @@ FUSED = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.
 
 def reading(
     pipe: PicturebookPipeline, heads: Contents, batch: tuple[Tensor, ...], noise: torch.Generator
-) -> tuple[Tensor, Tensor, dict[str, float]]:
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """What the text encoder reads: its slots, the auxiliary loss on them, its parts for the log."""
     ids, mask, named, _, contents, backgrounds = batch
     seen = slots(pipe.text_encoder, ids, mask, noise)
     auxiliary, right = heads(seen[named].flatten(1), contents[named], backgrounds[named])
-    return seen, auxiliary, {"aux": auxiliary.item(), "named": right.item()}
+    return seen, auxiliary, {"aux": auxiliary.detach(), "named": right.detach()}
 
 
 def loss(
@@ -63,7 +63,7 @@ def loss(
     halfway: Halfway,
     batch: tuple[Tensor, ...],
     noise: torch.Generator,
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """E_t w(t) ||x̂_0(x_t, t, y) - x_0||², w = 1/(1-ᾱ) clipped (the v-loss), and the auxiliaries.
 
     Args:
@@ -99,12 +99,13 @@ def loss(
             pooled_projections=seen.flatten(1),
             return_dict=False,
         )[0]
-    told = named.repeat(REPEATS)
+    told = torch.cat([named + i * n for i in range(REPEATS)])
     binding, bound = halfway.names(tokens[0][told], contents.repeat(REPEATS, 1, 1)[told])
     weight = (1 / (1 - alpha)).clamp(max=MAX_WEIGHT)
     squared = (predicted.float() - x0).pow(2)
     denoising = (weight * squared).mean()
-    shown |= {"mse": squared.mean().item(), "halfway": binding.item(), "bound": bound.item()}
+    # tensors: a GPU asked for numbers at every step waits for the CPU
+    shown |= {"mse": squared.detach().mean(), "halfway": binding.detach(), "bound": bound.detach()}
     return denoising + AUXILIARY * auxiliary + HALFWAY * binding, shown
 
 
@@ -116,7 +117,7 @@ def optimisers(modules: list[nn.Module], rate: float) -> list[torch.optim.Optimi
             inside = "transformer_blocks" in name or "encoder.layer" in name
             if p.requires_grad:
                 (hidden if inside and p.ndim == 2 and "norm" not in name else other).append(p)
-    muon = torch.optim.Muon(hidden, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    muon = Muon(hidden, lr=rate)
     adam = torch.optim.AdamW(other, lr=rate / 2, betas=(0.9, 0.98), weight_decay=0.0, foreach=True)
     return [muon, adam]
 
@@ -132,6 +133,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="a pipeline to begin with, instead of noise")
+    parser.add_argument(
+        "--words", type=Path, metavar="PIPELINE",
+        help="take the words and their vectors from it, instead of distilling them",
+    )  # fmt: skip
     parser.add_argument(
         "--text-first", type=int, default=TEXT_FIRST, metavar="STEPS",
         help="of the text encoder alone, if it begins with noise",
@@ -160,9 +165,9 @@ def main() -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     device = torch.device(a.device)
 
-    pipe = pipeline(a.seed)
-    if a.start:
-        begun = PicturebookPipeline.from_pretrained(a.start)
+    begun = PicturebookPipeline.from_pretrained(a.start or a.words) if a.start or a.words else None
+    pipe = pipeline(a.seed, begun)
+    if a.start and begun:
         pipe.transformer.load_state_dict(begun.transformer.state_dict())
         pipe.text_encoder.load_state_dict(begun.text_encoder.state_dict())
     pipe = pipe.to(device)
@@ -211,7 +216,7 @@ def main() -> None:
     # a CPU without bfloat16 units takes six times as long with it
     bfloat16 = device.type == "cuda" and not a.float32
     began = last_save = time.monotonic()
-    losses: list[dict[str, float]] = []
+    losses: list[dict[str, Tensor]] = []
 
     def record(name: str, line: dict[str, float]) -> None:
         print(json.dumps({k: round(v, 4) for k, v in line.items()}), flush=True)
@@ -251,7 +256,7 @@ def main() -> None:
         noise = torch.Generator(device).manual_seed(a.seed * 1_000_003 + step)
         with sdpa_kernel(kernels):
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
-                on_device = tuple(b.to(device) for b in batch)
+                on_device = tuple(b.to(device, non_blocking=True) for b in batch)
                 if text_alone:
                     _, value, shown = reading(pipe, heads, on_device, noise)
                 else:
@@ -270,7 +275,7 @@ def main() -> None:
         losses.append(shown)
         if step % 50 == 0:
             line: dict[str, float] = {
-                k: float(np.mean([s[k] for s in losses if k in s])) for k in shown
+                k: torch.stack([s[k] for s in losses if k in s]).mean().item() for k in shown
             }
             line |= {"step": step, "minutes": minutes, "scenes": step * a.batch}
             losses.clear()
