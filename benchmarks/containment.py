@@ -47,7 +47,7 @@ from mteb_tasks.containment import KINDS, PAIRS, Ordered, halves, said
 MAIN = "t, uniform"
 """As it is defined, before anything was measured."""
 
-CHOSEN = "t, girsanov"
+CHOSEN = "t, score"
 """The best of the weightings on the half to choose by."""
 
 DRAWN = 4

@@ -150,7 +150,7 @@ def draw(cases: list[Case], pictures: dict[str, list[Image.Image]], path: Path) 
 
 
 def page(found: dict[str, list[Case]], model: ConjureCrossEncoder, name: str, folder: Path) -> str:
-    """Markdown, with a picture and a table of each kind."""
+    """Markdown, with a picture and a table of each kind; of the folder as it was typed."""
     every = [case for cases in found.values() for case in cases]
     texts = sorted({text for case in every for text in case[:3]})
     rows = functional.normalize(text_embeddings(model.scorer.denoiser, texts))
@@ -194,7 +194,7 @@ def page(found: dict[str, list[Case]], model: ConjureCrossEncoder, name: str, fo
             "",
             f"{KINDS[kind][0]} Right in {told} of {len(cases)}.",
             "",
-            f"![{alt}]({folder.name}/{file})",
+            f"![{alt}]({folder.resolve().name}/{file})",
             "",
             *(f"| {' | '.join(row)} |" for row in shown),
         ]
@@ -231,7 +231,7 @@ def main() -> None:
         texts = sorted({text for case in cases for text in case[:3]})
         pictures = dict(zip(texts, evoke(model, texts).pictures, strict=True))
         draw(cases, pictures, a.folder / f"{_slug(kind)}.png")
-    beside.write_text(page(found, model, a.model, folder), encoding="utf-8")
+    beside.write_text(page(found, model, a.model, a.folder), encoding="utf-8")
 
 
 if __name__ == "__main__":
