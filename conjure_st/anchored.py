@@ -37,7 +37,8 @@ BLOCK_BYTES = 1 << 27
 
 LEAST = 5
 """Trajectories at least. Along its own a text is far from all others, so that of one alone would
-make an outlier of it; among five it is some 12 % too far (60 captions, picturebook)."""
+make an outlier of it; among five it is some 12 % too far (60 captions, picturebook's first
+weights)."""
 
 BLOCK_TEXTS = 64
 """Texts whose conditionings are on the device at a time."""

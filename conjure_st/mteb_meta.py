@@ -43,7 +43,7 @@ _SEEN_BY_MINILM = MODEL_REGISTRY["sentence-transformers/all-MiniLM-L6-v2"].train
 
 FACTS: dict[str, dict[str, Any]] = {
     "picturebook": {
-        "release_date": "2026-11-24",
+        "release_date": "2026-11-27",
         "languages": ["eng-Latn"],
         "license": "apache-2.0",
         "open_weights": True,

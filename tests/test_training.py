@@ -268,6 +268,26 @@ def test_text_alone_comes_first_and_undrawn(book: scenes.Book) -> None:
     assert [len(made[i][3]) for i in (0, 2, 3)] == [0, 0, 4]
 
 
+def test_some_texts_are_dropped_and_never_all(
+    book: scenes.Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[list[str]] = []
+
+    class Tokens:
+        input_ids = attention_mask = torch.zeros(1)
+
+        def __init__(self, texts: list[str], **_: object) -> None:
+            read.append(texts)
+
+    book.grammar.pools |= {k: np.array([2]) for k in ("food", "instrument", "sport", "animal")}
+    book.grammar.summed |= {k: np.ones(1) for k in ("food", "instrument", "sport", "animal")}
+    monkeypatch.setattr(batches, "TEXT_DROP", 0.5)
+    some = batches.Batches(book, Tokens, 40, 0, 100, first=10, text_first=3)[0][2]
+    assert some.tolist() == [n for n, text in enumerate(read[0]) if text] and 5 < len(some) < 35
+    monkeypatch.setattr(batches, "TEXT_DROP", 1.0)
+    assert batches.Batches(book, Tokens, 2, 0, 100, first=10, text_first=3)[0][2].tolist() == [0]
+
+
 # --- who judges --------------------------------------------------------------------------------
 
 

@@ -12,15 +12,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import ElectraConfig, ElectraModel
 
-from conjure_st.models.pipeline import SLOTS
+from conjure_st.denoisers.loading import EMBEDDED
+from conjure_st.models.pipeline import SLOTS, PicturebookPipeline
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
 import checkpoints
 import train
+import words
 from grammar import COLOUR_LIST
 from layout import SIZE, UNIT
-from net import TEXT_WIDTH, WIDTH, Contents, Halfway, Names, slots
+from net import TEXT_WIDTH, WIDTH, Contents, Halfway, Names, pipeline, slots
 from scenes import PATCHES, SIDES
 
 CONCEPTS, N = 5, 6
@@ -151,6 +153,21 @@ def test_text_alone_asks_no_denoiser_and_no_picture(
         assert any(p.grad is not None for p in module.parameters()) is learns
     # and the whole loss holds the same
     assert small.loss(batch, 0)[1]["aux"] == parts["aux"]
+
+
+def test_a_pipeline_takes_the_words_of_another() -> None:
+    given = PicturebookPipeline.from_pretrained(EMBEDDED["picturebook"])
+    begun = pipeline(3, given)
+    ours, theirs = (p.text_encoder.embeddings for p in (begun, given))
+    assert torch.equal(ours.word_embeddings.weight, theirs.word_embeddings.weight)
+    assert not ours.word_embeddings.weight.requires_grad
+    assert not torch.equal(ours.position_embeddings.weight, theirs.position_embeddings.weight)
+    assert begun.tokenizer("a dog").input_ids == given.tokenizer("a dog").input_ids
+    assert words.digest(begun.tokenizer) == words.digest(given.tokenizer)
+    # the same networks as of the same seed, and with nothing drawn yet
+    again = pipeline(3, given).transformer.state_dict()
+    assert all(torch.equal(v, again[k]) for k, v in begun.transformer.state_dict().items())
+    assert begun.transformer.proj_out.weight.abs().max() == 0
 
 
 def test_noise_on_words_is_asked_for(small: Small, batch: tuple[Tensor, ...]) -> None:

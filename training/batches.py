@@ -40,6 +40,8 @@ class Batches(Dataset[tuple[Tensor, ...]]):
         single = max(SINGLE, 0.7 - (0.7 - SINGLE) * done)
         captions, *arrays = self.book.batch(rng, self.batch, single, drawn=not text_alone)
         dropped = ["" if rng.random() < TEXT_DROP else c for c in captions]
+        if not any(dropped):  # a small batch: something has to be named
+            dropped[0] = captions[0]
         tokens = self.tokenizer(
             dropped, padding=True, truncation=True, max_length=56, return_tensors="pt"
         )

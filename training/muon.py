@@ -1,9 +1,10 @@
 """Muon for many matrices at once: orthogonalised momentum, equal shapes in one product.
 
 K. Jordan et al., *Muon: An optimizer for hidden layers in neural networks*, 2024; step sizes as
-J. Liu et al., *Muon is Scalable for LLM Training*, 2025, so that Adam's learning rates do.
+J. Liu et al., *Muon is Scalable for LLM Training*, 2025, so that rates meant for Adam serve.
 `torch.optim.Muon` does the same one matrix after another and in bfloat16, which is half as fast on
-a CPU without units for it and leaves a GPU waiting for thousands of launches a step.
+a CPU without units for it and leaves a GPU waiting for thousands of launches a step. (The embedded
+language model was trained with that one, and its script stays as it was.)
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class Muon(torch.optim.Optimizer):
     Args:
         params: matrices.
         lr: learning rate; an update's root mean square is about a fifth of it, as Adam's.
-        momentum: of the gradients' moving sum.
-        weight_decay: of lr, per step.
+        momentum: of the gradients' moving average.
+        weight_decay: every step first multiplies a matrix by 1 - lr·weight_decay.
     """
 
     def __init__(

@@ -44,6 +44,7 @@ WARM_UP = 200  # steps
 TOWARDS_NOISE = 0.8  # exponent: the median level is 0.57 of all steps
 FALLING = 0.2  # of the run: while the learning rate falls
 MAX_WEIGHT = 2.0  # a low noise level hardly asks what the text says
+GRAMMAR = 2  # what captions say and how often; a run goes on with its own
 FUSED = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 
 
@@ -132,8 +133,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128, help="scenes per step")
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="a pipeline to begin with, instead of noise")
-    parser.add_argument(
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--start", type=Path, help="a pipeline to begin with, instead of noise")
+    other.add_argument(
         "--words", type=Path, metavar="PIPELINE",
         help="take the words and their vectors from it, instead of distilling them",
     )  # fmt: skip
@@ -143,7 +145,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--icons", type=Path, default=sprites.FOLDER, help="the sets of icons")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--float32", action="store_true", help="no bfloat16 arithmetic")
+    parser.add_argument("--float32", action="store_true", help="no bfloat16 in the networks")
     parser.add_argument("--save-every", type=float, default=5.0, help="minutes")
     parser.add_argument(
         "--snapshots", type=float, default=15.0, help="minutes between pipelines to keep"
@@ -155,8 +157,11 @@ def main() -> None:
             f"in {a.steps} steps no denoiser would be trained: the text encoder learns alone for "
             f"{text_first}. Give more --steps, or fewer --text-first."
         )
+    begun = PicturebookPipeline.from_pretrained(a.start or a.words) if a.start or a.words else None
+    pipe = pipeline(a.seed, begun)
     settings = {
         "seed": a.seed, "batch": a.batch, "text-first": text_first, "start": a.start is not None,
+        "vocabulary": words.digest(pipe.tokenizer), "grammar": GRAMMAR,
     }  # fmt: skip
     try:
         so_far = kept(a.out, settings)
@@ -165,8 +170,6 @@ def main() -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     device = torch.device(a.device)
 
-    begun = PicturebookPipeline.from_pretrained(a.start or a.words) if a.start or a.words else None
-    pipe = pipeline(a.seed, begun)
     if a.start and begun:
         pipe.transformer.load_state_dict(begun.transformer.state_dict())
         pipe.text_encoder.load_state_dict(begun.text_encoder.state_dict())

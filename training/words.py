@@ -8,6 +8,7 @@ it is, so that a word the pictures never named still lies near its neighbours.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from importlib.resources import files
@@ -62,6 +63,13 @@ def tokenizer(pieces: list[str]) -> PreTrainedTokenizerFast:
         unk_token="[UNK]",
         model_max_length=MAX_TOKENS,
     )
+
+
+def digest(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Of the vocabulary: the ids of one mean nothing to the table of another."""
+    return hashlib.sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()[
+        :8
+    ]
 
 
 def whole(tokenizer: PreTrainedTokenizerFast) -> list[str]:
