@@ -129,10 +129,8 @@ def test_mteb_passes_settings_on(picturebook: MTEBEncoder) -> None:
 
 
 def test_another_revision_is_refused() -> None:
-    own = mteb.get_model_meta("conjure-st/picturebook")
-    meta = own.model_copy(update={"revision": "0a1b"})
-    said = rf"revision 0a1b, and this release .* has {own.revision[:4]}"
-    with pytest.raises(ValueError, match=said):
+    meta = mteb.get_model_meta("conjure-st/picturebook").model_copy(update={"revision": "0a1b"})
+    with pytest.raises(ValueError, match=r"revision 0a1b, and this release .* has d0c0"):
         meta.load_model()
 
 

@@ -59,7 +59,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self) -> None:
         """One step along the gradients that there are."""
         for group in self.param_groups:
             alike: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)

@@ -157,7 +157,8 @@ def main() -> None:
             f"in {a.steps} steps no denoiser would be trained: the text encoder learns alone for "
             f"{text_first}. Give more --steps, or fewer --text-first."
         )
-    begun = PicturebookPipeline.from_pretrained(a.start or a.words) if a.start or a.words else None
+    given = a.start or a.words
+    begun = PicturebookPipeline.from_pretrained(given) if given else None
     pipe = pipeline(a.seed, begun)
     settings = {
         "seed": a.seed, "batch": a.batch, "text-first": text_first, "start": a.start is not None,

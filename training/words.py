@@ -67,9 +67,8 @@ def tokenizer(pieces: list[str]) -> PreTrainedTokenizerFast:
 
 def digest(tokenizer: PreTrainedTokenizerFast) -> str:
     """Of the vocabulary: the ids of one mean nothing to the table of another."""
-    return hashlib.sha256(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode()).hexdigest()[
-        :8
-    ]
+    pieces = json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    return hashlib.sha256(pieces.encode()).hexdigest()[:8]
 
 
 def whole(tokenizer: PreTrainedTokenizerFast) -> list[str]:
