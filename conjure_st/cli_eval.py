@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import gc
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from conjure_st import __version__
+from conjure_st.cli_eval_checks import (
+    check_baselines,
+    check_images,
+    check_names,
+    check_options,
+    check_outs,
+)
 from conjure_st.options import (
     OF_DIFFUSION,
     OF_LANGUAGE,
@@ -124,15 +129,16 @@ def evaluate(
     each row cost. Evaluations are kept in the cache: after an interruption, run it again.
     """  # fmt: skip
     with sentences(quiet):
-        _check_outs(outs, tasks)
-        _check_names("--model", models)
-        _check_names("--baseline", baselines)
+        check_outs(outs, tasks)
+        check_names("--model", models)
+        check_names("--baseline", baselines)
         chosen = () if baselines == ("none",) else baselines
         hush(quiet)
-        _check_baselines(chosen)
+        check_baselines(chosen)
+        check_options(chosen)
         check_device(settings["device"])
         writes = {name: is_of_language(name, settings) for name in models}
-        _check_images(writes, chosen)
+        check_images(writes, chosen)
         judged = {task: _judged(task, split, subset, columns, limit) for task in tasks}
 
         from conjure_st.agreement.lineup import rows_of_model, rows_of_texts
@@ -264,61 +270,3 @@ def _show(
     for out in outs:  # before what is printed, whose reader may have gone
         write(out, found, about)
     show(document if as_json else "\n\n\n".join(map(as_table, found)))
-
-
-def _check_names(option: str, names: tuple[str, ...]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise click.UsageError(f"{option} {twice[0]} is given twice.")
-
-
-def _check_baselines(names: tuple[str, ...]) -> None:
-    """A slip of the pen is told before the hub is asked for a model of that name."""
-    if "none" in names:
-        raise click.UsageError("--baseline none leaves out all of them: pass it alone.")
-    from conjure_st.agreement.lineup import OF_MODEL, OF_TEXTS
-
-    known = (*OF_MODEL, *OF_TEXTS)
-    for name in names:
-        if not name.strip():
-            raise click.UsageError("--baseline has an empty name.")
-        close = difflib.get_close_matches(name, known)
-        if close and name not in known and not Path(name).exists():
-            raise click.UsageError(f"There is no --baseline {name}. Did you mean {close[0]}?")
-
-
-def _check_images(writes: dict[str, bool], baselines: tuple[str, ...]) -> None:
-    """What would be refused after the hours that other rows take."""
-    silent = [name for name, is_language_model in writes.items() if is_language_model]
-    if "images" in baselines and silent:
-        raise click.UsageError(
-            f"--baseline images is of pictures, and the language model {silent[0]} draws none. "
-            "Leave it out, or compare text-to-image models alone."
-        )
-
-
-def _check_outs(outs: tuple[Path, ...], tasks: tuple[str, ...]) -> None:
-    """What would be lost after hours of work, said before it."""
-    from conjure_st.agreement.report import FORMATS
-
-    read = {Path(task).resolve() for task in tasks}
-    for out in outs:
-        if out.resolve() in read:
-            raise click.UsageError(f"{out} is read, and the table would replace it.")
-        if out.suffix.lower() not in FORMATS:
-            raise click.BadParameter(
-                f"{out} ends in none of {', '.join(FORMATS)}, which name the format.",
-                param_hint="'--out'",
-            )
-        if not out.parent.is_dir():
-            raise click.BadParameter(
-                f"{out.parent} is no folder. Make it first.", param_hint="'--out'"
-            )
-        if out.is_dir():
-            raise click.BadParameter(f"{out} is a folder.", param_hint="'--out'")
-        try:
-            tempfile.TemporaryFile(dir=out.parent).close()
-        except OSError as error:
-            raise click.BadParameter(
-                f"{out} cannot be written: {error.strerror}.", param_hint="'--out'"
-            ) from error

@@ -82,6 +82,11 @@ def explain(
         _check_outs(outs)
         if by_word and outs and not as_json and all(map(_is_animation, outs)):
             raise click.UsageError("--words has no place in an animation. Name a figure or a page.")
+        if sample is not None and not outs:
+            raise click.UsageError(
+                "--sample is of pictures, and none is drawn. Name a file with --out, or leave "
+                "--sample out."
+            )
         model = load(quiet, settings)
         writes = unit_of(model.process.to_dict()) == "tokens"
         if writes:

@@ -118,6 +118,7 @@ def test_the_sample_is_the_one_that_is_asked_for(run: Run, tmp_path: Path) -> No
         (["-o", "nowhere/x.png"], "nowhere is no folder"),
         (["-o", "x.gif", "--words"], "--words has no place in an animation"),
         (["--sample", "-1"], "-1 is not in the range"),
+        (["--sample", "1"], "none is drawn. Name a file with --out"),
         (["--tolerance", "1"], "No such option"),
     ],
 )
@@ -130,13 +131,13 @@ def test_what_cannot_be_done_is_said_before_a_model_is_loaded(
 
 
 def test_a_sample_that_there_is_not_costs_nothing(
-    run: Run, loaded: list[Any], monkeypatch: pytest.MonkeyPatch
+    run: Run, loaded: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def evaluated(*arguments: Any) -> None:
         raise AssertionError("evaluated")
 
     monkeypatch.setattr("conjure_st.denoisers.gaussian.GaussianDenoiser.predict", evaluated)
-    result = run(*PAIR, *FAST, "--sample", "2")
+    result = run(*PAIR, *FAST, "--sample", "2", "-o", str(tmp_path / "a.gif"))
     assert result.exit_code == 2 and "there are the samples 0 to 1" in result.stderr
 
 
