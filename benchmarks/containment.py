@@ -47,9 +47,6 @@ from mteb_tasks.containment import KINDS, PAIRS, Ordered, halves, said
 MAIN = "t, uniform"
 """As it is defined, before anything was measured."""
 
-CHOSEN = "t, score"
-"""The best of the weightings on the half to choose by."""
-
 DRAWN = 4
 """Pairs of each kind in the figure, all of the half to report."""
 
@@ -74,8 +71,9 @@ def main() -> None:
     found = measure(args.model, args.device, process, TrajectoryCache(args.cache))
     rows = found.rows
     result: dict[str, Any] = {"nfe": found.nfe, "process": process.to_dict(), "halves": {}}
+    leads = dict.fromkeys((MAIN, chosen(rows)))
     for name, half in zip(("development", "report"), halves(), strict=True):
-        result["halves"][name] = show(name, half, rows)
+        result["halves"][name] = show(name, half, rows, list(leads))
     result |= show_theory(found)
     result["pairs"] = [
         {
@@ -207,9 +205,25 @@ def ordered(texts: Sequence[tuple[str, str]], value: dict[str, float]) -> np.nda
     return np.array([[value[specific] - value[general] for specific, general in texts]])
 
 
-def show(name: str, half: Sequence[Ordered], rows: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Print one half's table, and the same as JSON."""
-    places = [[i for i, p in enumerate(PAIRS) if p.kind == kind and p in half] for kind in KINDS]
+def by_kind(half: Sequence[Ordered]) -> list[list[int]]:
+    """Places among PAIRS of the half's pairs of each kind."""
+    return [[i for i, p in enumerate(PAIRS) if p.kind == kind and p in half] for kind in KINDS]
+
+
+def chosen(rows: dict[str, np.ndarray]) -> str:
+    """The best of the weightings on the half to choose by, as the mean of kinds."""
+    places = by_kind(halves()[0])
+    return max(
+        (f"t, {weighting}" for weighting in WEIGHTINGS),
+        key=lambda row: np.mean([correct(rows[row][:, there]).mean() for there in places]),
+    )
+
+
+def show(
+    name: str, half: Sequence[Ordered], rows: dict[str, np.ndarray], leads: Sequence[str]
+) -> dict[str, Any]:
+    """Print one half's table, and the same as JSON; what leads is compared with every other row."""
+    places = by_kind(half)
     units = [[said(PAIRS[i]) for i in there] for there in places]
 
     def estimated(values: np.ndarray) -> list[Estimate]:
@@ -221,7 +235,7 @@ def show(name: str, half: Sequence[Ordered], rows: dict[str, np.ndarray]) -> dic
     inside = [i for there in places for i in there]
     rows = {row: values for row, values in rows.items() if np.isfinite(values[:, inside]).all()}
     right = {row: correct(values).mean(0) for row, values in rows.items()}
-    tables = ("accuracy", "mean", f"{MAIN}, minus", f"{CHOSEN}, minus")
+    tables = ("accuracy", "mean", *(f"{lead}, minus" for lead in leads))
     found: dict[str, Any] = {"pairs": len(half), **{table: {} for table in tables}}
     print(f"\n{name}: {len(half)} pairs\n")
     print(f"| accuracy | all | 95 % | {' | '.join(KINDS)} |")
@@ -240,7 +254,7 @@ def show(name: str, half: Sequence[Ordered], rows: dict[str, np.ndarray]) -> dic
         whole, *kinds = found["mean"][row] = estimated(rows[row].mean(0))
         cells = " | ".join(f"{100 * k.value:+.0f}" for k in kinds)
         print(f"| {row} | {100 * whole.value:+.1f} | {between(whole)} | {cells} |")
-    for lead in (MAIN, CHOSEN):
+    for lead in leads:
         print(f"\n| accuracy of {lead}, minus that of | all | 95 % | {' | '.join(KINDS)} |")
         print("|---|---:|---:|" + "---:|" * len(KINDS))
         for row in (r for r in rows if r != lead):
