@@ -72,8 +72,8 @@ def explain(
 
     Prints the scores and what each step adds to the divergence, or draws them: what either text
     makes the model see along both texts' trajectories, when the two part, and where in the
-    picture. It costs what scoring the pair would; a pair that was scored before costs up to 2 S T
-    evaluations more (S samples, T steps), once.
+    picture. It costs what scoring the pair would; a pair that was scored before costs 2 S (T-1)
+    evaluations more (S samples, T steps; with girsanov those of its last step too), once.
 
     Of a language model it prints the scores, what is said after one text and hardly after the
     other, and what is said after both. It costs what scoring the pair would.
