@@ -94,9 +94,7 @@ class AnchoredProducts:
 
     def cost(self, texts: Sequence[str]) -> int:
         """Denoiser evaluations that `gram` would spend now."""
-        missing = self._held(texts).isnan()
-        spoken = torch.tensor([not self.evaluator.is_silent(text) for text in texts])
-        cells = int((missing.any(1) & spoken[:, None]).sum())
+        cells = int(self._held(texts).isnan().any(1).sum())
         if not cells or "_anchors" in self.__dict__:
             return cells
         return cells + sum(self._own.missing_nfe({t: self._steps}, [s]) for t, s in self.items)
@@ -118,14 +116,8 @@ class AnchoredProducts:
     ) -> None:
         """Evaluate what is missing of products [N, N, M], some cells at a time."""
         needed = missing.any(1)
-        rows = needed.any(1).nonzero().flatten().tolist()
-        silent = [i for i in rows if self.evaluator.is_silent(texts[i])]
-        products[silent] = 0.0
-        products[:, silent] = 0.0
-        spoken = [i for i in rows if i not in set(silent)]
+        spoken = needed.any(1).nonzero().flatten().tolist()
         cells = needed[spoken].any(0).nonzero().flatten()
-        if not len(cells):
-            return
         anchors = self._anchors
         size = math.prod(self.evaluator.denoiser.latent_shape)
         for some in cells.split(max(1, BLOCK_BYTES // (8 * size * len(spoken)))):
@@ -160,7 +152,7 @@ class AnchoredProducts:
     # What is kept: a row for each pair, and one for a text with itself -------------------------
 
     def _held(self, texts: Sequence[str]) -> Tensor:
-        """[N, N, M] float32: the products at each cell, NaN where nothing is known."""
+        """[N, N, M] float32: the products at each cell, 0 of no text, NaN where none is known."""
         shape = (len(texts), len(texts), len(self.items) * len(self._steps))
         digests = self._digests(texts)
         found = self.cache.get_rows(list(digests.values()))
@@ -168,6 +160,9 @@ class AnchoredProducts:
         for (i, j), digest in digests.items():
             if digest in found:
                 products[i, j] = products[j, i] = found[digest]
+        silent = [i for i, text in enumerate(texts) if self.evaluator.is_silent(text)]
+        products[silent] = 0.0
+        products[:, silent] = 0.0
         return products
 
     def _keep(self, products: Tensor, texts: Sequence[str], missing: Tensor) -> None:

@@ -119,7 +119,7 @@ class TrajectoryCache:
             return place
         if place is None:
             return cls(default_folder())
-        return cls(None if place == "off" else Path(place).expanduser())
+        return cls(None if str(place).lower() == "off" else place)
 
     # Trajectories ---------------------------------------------------------------------------
 

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 _NOT_SAVED = ("tolerance", "device", "cache")
 """Options of scoring that a folder does not keep: its reader has its own."""
 
-_OURS = "conjure_st."
-"""How the classes that a folder of ours names begin."""
-
 
 @click.command(
     epilog="\n".join(
@@ -94,7 +91,9 @@ def _check_free(folder: Path, overwrite: bool) -> None:
         raise click.BadParameter(f"{folder} is a file. Name a folder.", param_hint="'FOLDER'")
     if not folder.exists() or not any(folder.iterdir()):
         return
-    if not _is_ours(folder):
+    from conjure_st.saved import is_ours
+
+    if not is_ours(folder):
         raise click.BadParameter(
             f"{folder} is not empty, and no export. Name a new folder.", param_hint="'FOLDER'"
         )
@@ -110,15 +109,6 @@ def _check_free(folder: Path, overwrite: bool) -> None:
             f"{folder} holds an earlier export. Pass --overwrite to replace it.",
             param_hint="'FOLDER'",
         )
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether a folder is one that this command, or save_pretrained, wrote."""
-    try:
-        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        return [module["type"].startswith(_OURS) for module in modules] == [True]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return False  # missing, or written by someone else
 
 
 def _model(

@@ -51,7 +51,7 @@ class Containment:
 
     @property
     def per_step_error(self) -> np.ndarray:
-        """[2, T] float64, standard errors of `divergence.per_step`; NaN with one sample."""
+        """[2, K] float64, standard errors of `divergence.per_step`; NaN with one sample."""
         terms = self.divergence.terms
         samples = terms.shape[2]
         if samples == 1:

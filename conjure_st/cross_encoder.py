@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -19,8 +19,8 @@ from conjure_st.engines import survivors
 from conjure_st.generator import Process
 from conjure_st.measures import Measures
 from conjure_st.module import ConjureModule, Similarity
-from conjure_st.text_module import saved_model_type
-from conjure_st.texts import Pair, check_pairs
+from conjure_st.saved import saved_model_type
+from conjure_st.texts import Pair, as_lists, check_pairs
 
 Strategy = Literal["exact", "race"]
 
@@ -172,7 +172,9 @@ class ConjureCrossEncoder(Measures):
         if isinstance(kwargs.get(name), Iterator):
             kwargs[name] = list(kwargs[name])
         # All of the input is looked at before any of it is paid for.
-        inputs = kwargs.get(name, [])
+        inputs = as_lists(kwargs.get(name, []))
+        if name in kwargs:
+            kwargs[name] = inputs
         check_pairs([inputs] if self.is_singular_input(inputs) else inputs)
         if kwargs.get("batch_size", 1) > 0:
             kwargs["batch_size"] = max(PAIRS_AT_ONCE, kwargs.get("batch_size", 1))
@@ -203,8 +205,9 @@ class ConjureCrossEncoder(Measures):
                 (With a pool of processes the race itself is run in this one.)
 
         Raises:
-            ValueError: an unknown strategy, or a race without top_k.
+            ValueError: an unknown strategy, a race without top_k, or one text instead of documents.
         """
+        documents = _listed(documents)
         if strategy not in get_args(Strategy):
             raise ValueError(f"strategy={strategy!r} is unknown. Pass one of {get_args(Strategy)}.")
         chosen = list(range(len(documents)))
@@ -248,9 +251,7 @@ class ConjureCrossEncoder(Measures):
         Raises:
             ValueError: something is no text, or the model's output is not finite.
         """
-        if isinstance(documents, str):
-            raise ValueError(f"Expected a list of documents, not {documents!r}.")
-        pairs = self.read([(query, document) for document in documents])
+        pairs = self.read([(query, document) for document in _listed(documents)])
         return self._shortlist(pairs, top_k, show_progress_bar)
 
     def _shortlist(self, pairs: list[Pair], top_k: int, show_progress_bar: bool) -> list[int]:
@@ -268,3 +269,10 @@ class ConjureCrossEncoder(Measures):
             )
         )
         return [i for i, (_, document) in enumerate(pairs) if document in alive]
+
+
+def _listed(documents: Iterable[str]) -> list[str]:
+    """Documents by place, whatever holds them: a table's column is indexed by its labels."""
+    if isinstance(documents, str):
+        raise ValueError(f"Expected a list of documents, not {documents!r}.")
+    return list(documents)

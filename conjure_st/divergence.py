@@ -108,8 +108,8 @@ class Divergence:
             unconditional process. NaN if the unconditional outputs were not given.
         jeffreys_error, forward_error, backward_error, similarity_error: standard errors over
             samples (of c, by the delta method). NaN with one sample: it does not tell.
-        terms: [2, T, S] float64, the weighted ||Δo||² of each trajectory (0: text 1's, 1: text
-            2's), step and sample.
+        terms: [2, K, S] float64, the weighted ||Δo||² of each trajectory (0: text 1's, 1: text
+            2's), step that is compared (all T, or compared_steps) and sample.
         weighting: of the steps.
         nfe: denoiser evaluations spent on this pair, one per noisy state.
     """
@@ -128,7 +128,7 @@ class Divergence:
 
     @property
     def per_step(self) -> np.ndarray:
-        """[2, T] float64: what each step adds to forward and backward; sums to them over T."""
+        """[2, K] float64: what each step adds to forward and backward; sums to them over K."""
         return self.terms.mean(2) / step_count(self.weighting, self.terms.shape[1])
 
     def swapped(self) -> Divergence:

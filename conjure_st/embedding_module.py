@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from conjure_st.cache import TrajectoryCache
 from conjure_st.engines import embedder_of
 from conjure_st.generator import Process
+from conjure_st.settings import whole_number
 from conjure_st.text_module import TextModule
 from conjure_st.texts import check_text
 from conjure_st.textual.language_model import LanguageModel
@@ -52,6 +53,8 @@ class ConjureEmbeddingModule(TextModule):
         super().__init__(model, process, **loading)
         if dimension == "auto":
             dimension = None if isinstance(self.generator, LanguageModel) else DIMENSION
+        elif dimension is not None:
+            dimension = whole_number("dimension", dimension)
         self.embedder = embedder_of(
             self.generator,
             anchors=anchors,

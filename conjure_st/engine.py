@@ -13,7 +13,7 @@ from conjure_st.engines import Embedder
 from conjure_st.module import ConjureModule
 from conjure_st.pair_scorer import PairScorer
 from conjure_st.scorer import TrajectoryScorer
-from conjure_st.texts import check_text
+from conjure_st.texts import check_texts
 
 if TYPE_CHECKING:
     from conjure_st.measures import Measures
@@ -50,6 +50,7 @@ def read(model: Model, texts: Sequence[str]) -> list[str]:
     Raises:
         ValueError: there is no text, or something is no string.
     """
-    if isinstance(texts, str) or not len(texts):
+    checked = check_texts(texts)
+    if not checked:
         raise ValueError(f"Expected a list of one text or more, not {texts!r}.")
-    return [model.module.read(check_text(text)) for text in texts]
+    return list(map(model.module.read, checked))

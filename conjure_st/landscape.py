@@ -128,12 +128,7 @@ def landscape(
         ValueError: there is no text, something is no string, the measure is unknown, anchors
             are given for what is exact, or the model's output is not finite (the text is named).
     """
-    if exact and anchors is not None:
-        raise ValueError("An exact matrix has no anchors. Leave out exact=True, or anchors.")
-    if measure not in get_args(LandscapeMeasure):
-        raise ValueError(
-            f"measure={measure!r} is unknown. Pass one of {get_args(LandscapeMeasure)}."
-        )
+    _check(exact, measure, anchors)
     distinct = list(dict.fromkeys(texts)) if not isinstance(texts, str) else texts
     seen = read(model, distinct)
     of = engine(model)
@@ -186,6 +181,7 @@ def landscape_cost(
     Raises:
         ValueError: as `landscape`.
     """
+    _check(exact, measure, anchors)
     different = sorted(set(read(model, texts)))
     if len(different) == 1:
         return 0
@@ -193,6 +189,15 @@ def landscape_cost(
         return _products(model, different, anchors)[1].cost(different)
     pairs = [(a, b) for i, a in enumerate(different) for b in different[i + 1 :]]
     return _scorer(model, measure).cost(pairs).nfe
+
+
+def _check(exact: bool, measure: str, anchors: Sequence[str] | None) -> None:
+    if exact and anchors is not None:
+        raise ValueError("An exact matrix has no anchors. Leave out exact=True, or anchors.")
+    if measure not in get_args(LandscapeMeasure):
+        raise ValueError(
+            f"measure={measure!r} is unknown. Pass one of {get_args(LandscapeMeasure)}."
+        )
 
 
 def dissimilarity(gram: np.ndarray, measure: LandscapeMeasure) -> np.ndarray:

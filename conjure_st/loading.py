@@ -28,6 +28,9 @@ from conjure_st.textual.loading import EMBEDDED as LANGUAGE
 from conjure_st.textual.loading import load_language_model
 from conjure_st.textual.process import TextualProcess
 
+EMBEDDED = {**DIFFUSION, **LANGUAGE}
+"""Folders of the models that come with this package."""
+
 
 def load_generator(
     model: Any = "picturebook", process: Process | None = None, **loading: Any

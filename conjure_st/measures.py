@@ -13,7 +13,7 @@ from conjure_st.generator import Process
 from conjure_st.module import ConjureModule
 from conjure_st.pair_scorer import Cost, Measure, PairScorer
 from conjure_st.scorer import TrajectoryScorer
-from conjure_st.texts import Pair, check_text
+from conjure_st.texts import Pair, as_lists, check_texts
 from conjure_st.textual.scorer import TextualScorer
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ class Measures(CrossEncoder):
         Raises:
             ValueError: something is no pair of texts.
         """
+        pairs = as_lists(pairs)
         many = [pairs] if self.is_singular_input(pairs) else pairs
         name = self.default_prompt_name
         return self.module.pairs(many, self.prompts[name] if name else None)
@@ -126,13 +127,15 @@ class Measures(CrossEncoder):
     ) -> np.ndarray:
         """Divergences of N texts from one another, or from M others; [N, M] float64.
 
+        A default prompt is not put before them: it is of pairs, whose first text it stands before.
+
         Args and errors: as `PairScorer.distance_matrix`.
         """
         module = self.module
         module.follow_networks()
         return module.scorer.distance_matrix(
-            [module.read(check_text(text)) for text in texts],
-            None if texts2 is None else [module.read(check_text(text)) for text in texts2],
+            list(map(module.read, check_texts(texts))),
+            None if texts2 is None else list(map(module.read, check_texts(texts2))),
             measure=measure,
             show_progress_bar=show_progress_bar,
         )

@@ -40,8 +40,9 @@ except ModuleNotFoundError as error:
 
 from conjure_st.embedding_module import DIMENSION, Dimension
 from conjure_st.generator import process_of
+from conjure_st.loading import EMBEDDED
 from conjure_st.mteb_adapter import Adapter, check_known_to_mteb, texts_of
-from conjure_st.mteb_meta import EMBEDDED, Kind, of_embedded
+from conjure_st.mteb_meta import Kind, of_embedded
 from conjure_st.mteb_rows import TextsOfRows
 from conjure_st.sentence_transformer import ConjureSentenceTransformer
 from conjure_st.textual.loading import EMBEDDED as SPEAKING

@@ -24,8 +24,8 @@ from torch import nn
 from conjure_st.card import CITATIONS
 from conjure_st.cross_encoder import ConjureCrossEncoder
 from conjure_st.denoisers.identity import folder_identity, weights_digest
-from conjure_st.denoisers.loading import EMBEDDED as DRAWING
 from conjure_st.generator import Process
+from conjure_st.loading import EMBEDDED
 from conjure_st.module import ConjureModule, Similarity
 from conjure_st.process import GenerativeProcess
 from conjure_st.settings import PRECISIONS
@@ -35,9 +35,6 @@ from conjure_st.textual.loading import EMBEDDED as SPEAKING
 from conjure_st.textual.process import TextualProcess
 
 Kind = Literal["encoder", "cross-encoder"]
-
-EMBEDDED = {**DRAWING, **SPEAKING}
-"""Folders of the models that come with this package."""
 
 _SEEN_BY_MINILM = MODEL_REGISTRY["sentence-transformers/all-MiniLM-L6-v2"].training_datasets
 

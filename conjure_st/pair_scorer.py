@@ -15,7 +15,7 @@ import numpy as np
 from conjure_st.cache import TrajectoryCache
 from conjure_st.divergence import Divergence
 from conjure_st.generator import Generator
-from conjure_st.texts import Pair, check_pairs, check_text
+from conjure_st.texts import Pair, check_pairs, check_texts
 
 Measure = Literal["jeffreys", "similarity", "forward", "distance"]
 
@@ -156,14 +156,18 @@ class PairScorer(ABC):
             [N, M] float64.
 
         Raises:
-            ValueError: as in `divergences`, and for a measure that is unknown or of other models.
+            ValueError: as in `divergences`, and for a measure that is unknown, of other models, or
+                of what this scorer does not evaluate.
         """
         if measure not in get_args(Measure):
             raise ValueError(f"measure={measure!r} is unknown. Pass one of {get_args(Measure)}.")
-        rows = [check_text(text) for text in texts]
-        columns = rows
-        if texts2 is not None:
-            columns = [check_text(text) for text in texts2]
+        if measure == "similarity" and not self.normalise:
+            raise ValueError(
+                'measure="similarity" is about the unconditional process, which a model of raw '
+                'scores does not evaluate. Make it with similarity="normalised".'
+            )
+        rows = check_texts(texts)
+        columns = rows if texts2 is None else check_texts(texts2)
         places: tuple[dict[str, list[int]], ...] = ({}, {})
         for of_text, listed in zip(places, (rows, columns), strict=True):
             for i, text in enumerate(listed):

@@ -25,7 +25,7 @@ from conjure_st.card import (
 from conjure_st.embedding_module import ConjureEmbeddingModule, Dimension
 from conjure_st.engines import Embedder
 from conjure_st.generator import Process
-from conjure_st.text_module import saved_model_type
+from conjure_st.saved import saved_model_type
 from conjure_st.texts import check_text
 
 

@@ -74,7 +74,7 @@ class Store:
     def __init__(self, folder: str | Path, max_bytes: int = 20 << 30) -> None:
         if max_bytes < 0:
             raise ValueError(f"max_bytes={max_bytes} is negative. Pass 0 to keep nothing.")
-        self.folder, self.max_bytes = Path(folder), max_bytes
+        self.folder, self.max_bytes = Path(folder).expanduser(), max_bytes
         self._index = Index(self.folder / f"v{FORMAT}")
         self._readable = self._writable = True
         self._said: set[str] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import logging
@@ -27,7 +28,9 @@ def show(result: str | dict[str, Any]) -> None:
         # A terminal that cannot show a character of a text still gets the scores.
         sys.stdout.reconfigure(errors="backslashreplace")
     if not isinstance(result, str):
-        result = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
+        # Its escapes are not JSON's, which are for every terminal.
+        plain = codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name != "utf-8"
+        result = json.dumps(result, indent=2, ensure_ascii=plain, allow_nan=False)
     click.echo(result)
 
 

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from conjure_st.denoisers import Denoiser
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.generator import Process, process_of
-from conjure_st.loading import load_generator
+from conjure_st.loading import EMBEDDED, load_generator
 from conjure_st.placement import after_cast, precision_of
+from conjure_st.settings import whole_number
 from conjure_st.texts import beginning
 from conjure_st.textual.language_model import LanguageModel
 from conjure_st.textual.process import TextualProcess
@@ -80,7 +81,9 @@ class TextModule(InputModule):
         else:
             self.generator = load_generator(model, process, **loading)
         # A folder or a file has no name that means the same elsewhere.
-        named = isinstance(model, str) and not Path(model).expanduser().exists()
+        named = isinstance(model, str) and (
+            model in EMBEDDED or not Path(model).expanduser().exists()
+        )
         self.saved_name: str | None = model if named else None
         self.revision: str | None = loading.get("revision")
         if self.saved_name is not None and "@" in self.generator.identity:
@@ -139,6 +142,7 @@ class TextModule(InputModule):
 
     @max_seq_length.setter
     def max_seq_length(self, value: int | None) -> None:
+        value = None if value is None else whole_number("max_seq_length", value)
         if value is not None and value < 1:
             raise ValueError(f"max_seq_length={value}: at least one token must be read.")
         limit = self.token_limit
@@ -199,7 +203,11 @@ class TextModule(InputModule):
             dtype = str(network.dtype).removeprefix("torch.")
             generator.process = generator.process.replace(dtype=dtype)
         if network is not None:
-            generator.device = torch.device(generator.pipeline._execution_device)
+            # Offloaded weights wait elsewhere. Otherwise not the pipeline's idea of its device,
+            # which is that of any part which was not moved along, such as the VAE.
+            offloaded = any(hasattr(network, hook) for hook in ("_hf_hook", "_diffusers_hook"))
+            place = generator.pipeline._execution_device if offloaded else network.device
+            generator.device = torch.device(place)
 
     # Saving and loading ---------------------------------------------------------------------
 
@@ -309,20 +317,3 @@ class TextModule(InputModule):
         made = cls(model, **options)
         made.max_seq_length = shorter
         return made
-
-
-def saved_model_type(model: Any) -> str | None:
-    """Which kind of model a local folder of sentence-transformers holds.
-
-    Returns:
-        Such as "CrossEncoder"; None if it is no such folder (but a name, or diffusers' own).
-    """
-    if not isinstance(model, (str, Path)):
-        return None
-    folder = Path(model).expanduser()
-    if not (folder / "modules.json").is_file():
-        return None
-    config = folder / "config_sentence_transformers.json"
-    # sentence-transformers takes a folder that does not say for this one.
-    kind = "SentenceTransformer"
-    return str(json.loads(config.read_text()).get("model_type", kind)) if config.is_file() else kind

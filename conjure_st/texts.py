@@ -6,6 +6,7 @@ import re
 import reprlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,25 @@ def check_text(value: object, where: str = "") -> str:
             f"A text holds half a character, {value[error.start]!r} at place {error.start}{where}. "
             "Read it again as UTF-8."
         ) from error
-    return str(value) if value.strip() else ""
+    # Not str(value): a member of an enumeration of strings would give its name.
+    return str.__str__(value) if value.strip() else ""
+
+
+def check_texts(texts: object) -> list[str]:
+    """Texts as a list of str, blank ones as "".
+
+    Args:
+        texts: any iterable of texts, such as a list or a column of a table.
+
+    Raises:
+        ValueError: it is one text, or nothing to iterate over, or something in it is no string.
+
+    >>> check_texts(text for text in ("a cat", " "))
+    ['a cat', '']
+    """
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise ValueError(f"Expected a list of texts, not {reprlib.repr(texts)}.")
+    return [check_text(text) for text in texts]
 
 
 def beginning(text: str, limit: int, around: int, token_count: Callable[[str], int]) -> str:
@@ -87,11 +106,18 @@ def check_pairs(pairs: object) -> list[Pair]:
     return [_pair(pair) for pair in pairs]
 
 
+def as_lists(inputs: Any) -> Any:
+    """A list of arrays as one of lists: sentence-transformers takes it for a single pair."""
+    if isinstance(inputs, (list, tuple)) and inputs and isinstance(inputs[0], np.ndarray):
+        return [list(row) for row in inputs]
+    return inputs
+
+
 def _pair(pair: object) -> Pair:
     if isinstance(pair, str) or not isinstance(pair, (Sequence, np.ndarray)):
         raise ValueError(f"{pair!r} is not a pair of texts. Pass (text, text).")
     texts = list(pair)
     if len(texts) != 2:
-        raise ValueError(f"{texts!r} has {len(texts)} texts, and a pair has two.")
+        raise ValueError(f"{reprlib.repr(texts)} has {len(texts)} texts, and a pair has two.")
     where = f" in the pair ({', '.join(map(reprlib.repr, texts))})"
     return check_text(texts[0], where), check_text(texts[1], where)

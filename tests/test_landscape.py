@@ -175,6 +175,10 @@ def test_some_of_the_texts_along_the_same_anchors_cost_nothing() -> None:
     part = landscape(made, MANY[:6], anchors=whole.anchors)
     assert part.nfe == 0
     assert np.allclose(part.dissimilarity, whole.dissimilarity[:6, :6])
+    blank = [*MANY, ""]
+    assert landscape_cost(made, blank, anchors=whole.anchors) == 0, "no text says nothing"
+    more = landscape(made, blank, anchors=whole.anchors)
+    assert more.nfe == 0 and np.allclose(more.dissimilarity[:-1, :-1], whole.dissimilarity)
 
 
 def test_exact_costs_its_pairs() -> None:
@@ -263,6 +267,8 @@ def test_wrong_input_is_told_before_it_is_paid_for(
     made = model()
     with pytest.raises(ValueError, match=message):
         landscape(made, texts, **settings)
+    with pytest.raises(ValueError, match=message):
+        landscape_cost(made, texts, **settings)
     assert made.scorer.nfe == 0
 
 

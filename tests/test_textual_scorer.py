@@ -92,6 +92,17 @@ def test_a_token_that_the_model_does_not_know_is_told():
         model.predict(("a night", "the night"))
 
 
+def test_a_text_beyond_the_context_is_told():
+    engine = scorer()
+    limit = engine.generator.token_limit
+    long = "red " * (limit + 1)
+    assert engine.generator.token_count(long) > limit
+    with pytest.raises(ValueError, match=rf"tokens, and this model reads {limit} beside"):
+        engine.divergences([(long, "a red cat")])
+    assert engine.nfe == 0
+    engine.divergences([(engine.generator.in_context(long), "a red cat")])
+
+
 def test_the_identity_does_not_depend_on_how_the_tokenizer_was_used():
     made = BUILDERS["gpt2"]()
     before = load_language_model((made.model, made.tokenizer)).identity

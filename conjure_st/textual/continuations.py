@@ -176,6 +176,13 @@ class TokenEvaluator(Batches):
         """What `evaluate` gives for some rows and their prompts, with these rows' numbers."""
         distinct = dict.fromkeys(texts)
         of_text = {text: tuple(self.model.prompt(text)) for text in distinct}
+        limit = self.model.token_limit
+        for text, prompt in of_text.items():
+            if limit is not None and len(prompt) > limit:
+                raise ValueError(
+                    f"The text {text[:40]!r}… has {len(prompt)} tokens, and this model reads "
+                    f"{limit} beside what it says. Cut it with `in_context`."
+                )
         prompts = [of_text[text] for text in texts]
         order = sorted(range(len(texts)), key=lambda r: (len(prompts[r]), prompts[r]))
         # Of one length where there must be no padding; else of less than twice another's.
