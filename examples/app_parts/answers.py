@@ -24,7 +24,7 @@ from conjure_st.explain import Explanation
 from conjure_st.fields import cost as explanation_cost
 from conjure_st.landscape import Landscape, LandscapeMeasure, landscape, landscape_cost
 from conjure_st.loading import is_language_model
-from conjure_st.text_module import saved_model_type
+from conjure_st.saved import saved_model_type
 from conjure_st.words import WordAttribution
 from conjure_st.words import cost as words_cost
 
