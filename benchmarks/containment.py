@@ -71,9 +71,9 @@ def main() -> None:
     found = measure(args.model, args.device, process, TrajectoryCache(args.cache))
     rows = found.rows
     result: dict[str, Any] = {"nfe": found.nfe, "process": process.to_dict(), "halves": {}}
-    leads = dict.fromkeys((MAIN, chosen(rows)))
+    leads = list(dict.fromkeys((MAIN, chosen(rows))))
     for name, half in zip(("development", "report"), halves(), strict=True):
-        result["halves"][name] = show(name, half, rows, list(leads))
+        result["halves"][name] = show(name, half, rows, leads)
     result |= show_theory(found)
     result["pairs"] = [
         {

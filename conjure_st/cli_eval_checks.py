@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import tempfile
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
+
+from conjure_st.whole_file import check_place
 
 
 def check_names(option: str, names: tuple[str, ...]) -> None:
@@ -50,23 +51,10 @@ def check_outs(outs: tuple[Path, ...], tasks: tuple[str, ...]) -> None:
     for out in outs:
         if out.resolve() in read:
             raise click.UsageError(f"{out} is read, and the table would replace it.")
-        if out.suffix.lower() not in FORMATS:
-            raise click.BadParameter(
-                f"{out} ends in none of {', '.join(FORMATS)}, which name the format.",
-                param_hint="'--out'",
-            )
-        if not out.parent.is_dir():
-            raise click.BadParameter(
-                f"{out.parent} is no folder. Make it first.", param_hint="'--out'"
-            )
-        if out.is_dir():
-            raise click.BadParameter(f"{out} is a folder.", param_hint="'--out'")
         try:
-            tempfile.TemporaryFile(dir=out.parent).close()
-        except OSError as error:
-            raise click.BadParameter(
-                f"{out} cannot be written: {error.strerror}.", param_hint="'--out'"
-            ) from error
+            check_place(out, FORMATS)
+        except (ValueError, OSError) as error:
+            raise click.BadParameter(str(error), param_hint="'--out'") from error
 
 
 def check_options(baselines: tuple[str, ...]) -> None:

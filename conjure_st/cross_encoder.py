@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -20,7 +20,7 @@ from conjure_st.generator import Process
 from conjure_st.measures import Measures
 from conjure_st.module import ConjureModule, Similarity
 from conjure_st.saved import saved_model_type
-from conjure_st.texts import Pair, as_lists, check_pairs
+from conjure_st.texts import Pair, as_lists, check_pairs, listed
 
 Strategy = Literal["exact", "race"]
 
@@ -207,7 +207,7 @@ class ConjureCrossEncoder(Measures):
         Raises:
             ValueError: an unknown strategy, a race without top_k, or one text instead of documents.
         """
-        documents = _listed(documents)
+        documents = listed(documents, "documents")
         if strategy not in get_args(Strategy):
             raise ValueError(f"strategy={strategy!r} is unknown. Pass one of {get_args(Strategy)}.")
         chosen = list(range(len(documents)))
@@ -251,7 +251,7 @@ class ConjureCrossEncoder(Measures):
         Raises:
             ValueError: something is no text, or the model's output is not finite.
         """
-        pairs = self.read([(query, document) for document in _listed(documents)])
+        pairs = self.read([(query, document) for document in listed(documents, "documents")])
         return self._shortlist(pairs, top_k, show_progress_bar)
 
     def _shortlist(self, pairs: list[Pair], top_k: int, show_progress_bar: bool) -> list[int]:
@@ -269,10 +269,3 @@ class ConjureCrossEncoder(Measures):
             )
         )
         return [i for i, (_, document) in enumerate(pairs) if document in alive]
-
-
-def _listed(documents: Iterable[str]) -> list[str]:
-    """Documents by place, whatever holds them: a table's column is indexed by its labels."""
-    if isinstance(documents, str):
-        raise ValueError(f"Expected a list of documents, not {documents!r}.")
-    return list(documents)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from conjure_st.settings import PRECISIONS, Precision
@@ -24,6 +26,16 @@ def check_device(device: str | torch.device | None) -> None:
         raise ValueError('device="meta" computes nothing. Pass "cpu", "cuda", "mps", …')
     if obstacle := what_hinders(device):
         raise ValueError(f"device={device!r} cannot be used here: {obstacle}")
+
+
+def device_of(pipeline: Any, network: Any) -> torch.device:
+    """Where one network of a diffusers pipeline runs.
+
+    Offloaded weights wait elsewhere, and the pipeline knows. Otherwise it is not asked: it gives
+    the device of any part that was not moved along with the network, such as the VAE.
+    """
+    offloaded = any(hasattr(network, hook) for hook in ("_hf_hook", "_diffusers_hook"))
+    return torch.device(pipeline._execution_device if offloaded else network.device)
 
 
 def what_hinders(device: str | torch.device) -> str:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from sentence_transformers.base.modules import InputModule
 from torch import Tensor, nn
 
@@ -20,7 +19,7 @@ from conjure_st.denoisers import Denoiser
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.generator import Process, process_of
 from conjure_st.loading import EMBEDDED, load_generator
-from conjure_st.placement import after_cast, precision_of
+from conjure_st.placement import after_cast, device_of, precision_of
 from conjure_st.settings import whole_number
 from conjure_st.texts import beginning
 from conjure_st.textual.language_model import LanguageModel
@@ -142,9 +141,10 @@ class TextModule(InputModule):
 
     @max_seq_length.setter
     def max_seq_length(self, value: int | None) -> None:
-        value = None if value is None else whole_number("max_seq_length", value)
-        if value is not None and value < 1:
-            raise ValueError(f"max_seq_length={value}: at least one token must be read.")
+        if value is not None:
+            value = whole_number("max_seq_length", value)
+            if value < 1:
+                raise ValueError(f"max_seq_length={value}: at least one token must be read.")
         limit = self.token_limit
         if value is not None and (limit is not None or isinstance(self.generator, LanguageModel)):
             generator: Any = self.generator
@@ -203,11 +203,7 @@ class TextModule(InputModule):
             dtype = str(network.dtype).removeprefix("torch.")
             generator.process = generator.process.replace(dtype=dtype)
         if network is not None:
-            # Offloaded weights wait elsewhere. Otherwise not the pipeline's idea of its device,
-            # which is that of any part which was not moved along, such as the VAE.
-            offloaded = any(hasattr(network, hook) for hook in ("_hf_hook", "_diffusers_hook"))
-            place = generator.pipeline._execution_device if offloaded else network.device
-            generator.device = torch.device(place)
+            generator.device = device_of(generator.pipeline, network)
 
     # Saving and loading ---------------------------------------------------------------------
 

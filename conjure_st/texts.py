@@ -53,9 +53,22 @@ def check_texts(texts: object) -> list[str]:
     >>> check_texts(text for text in ("a cat", " "))
     ['a cat', '']
     """
-    if isinstance(texts, str) or not isinstance(texts, Iterable):
-        raise ValueError(f"Expected a list of texts, not {reprlib.repr(texts)}.")
-    return [check_text(text) for text in texts]
+    return [check_text(text) for text in listed(texts, "texts")]
+
+
+def listed(values: object, what: str) -> list[Any]:
+    """Values by place, whatever holds them: a table's column is indexed by its labels.
+
+    Args:
+        values: any iterable but a text.
+        what: they are called, for the message.
+
+    Raises:
+        ValueError: it is one text, or nothing to iterate over.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ValueError(f"Expected a list of {what}, not {reprlib.repr(values)}.")
+    return list(values)
 
 
 def beginning(text: str, limit: int, around: int, token_count: Callable[[str], int]) -> str:
@@ -107,7 +120,7 @@ def check_pairs(pairs: object) -> list[Pair]:
 
 
 def as_lists(inputs: Any) -> Any:
-    """A list of arrays as one of lists: sentence-transformers takes it for a single pair."""
+    """A list of arrays as one of lists: sentence-transformers takes it for one pair, or audio."""
     if isinstance(inputs, (list, tuple)) and inputs and isinstance(inputs[0], np.ndarray):
         return [list(row) for row in inputs]
     return inputs

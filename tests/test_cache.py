@@ -246,3 +246,12 @@ def test_many_digests_are_asked_for_in_parts(
     cold = scorer(tmp_path)
     cold.divergences(PAIRS)
     assert scorer(tmp_path).cost(PAIRS).nfe == 0
+
+
+def test_a_cache_s_folder_may_be_the_user_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for cache in (TrajectoryCache("~/kept"), TrajectoryCache.at("~/kept")):
+        assert cache.store is not None and cache.store.folder == tmp_path / "kept"
+    assert TrajectoryCache.at("OFF").store is None

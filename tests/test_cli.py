@@ -148,6 +148,18 @@ def test_characters_that_stdout_lacks_do_not_cost_the_result(
     assert raw.getvalue() == b"\\u72ac" + os.linesep.encode()
 
 
+def test_json_is_json_on_any_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding in ("cp1252", "latin-1", "utf-8"):
+        raw = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+        from conjure_st.terminal import show
+
+        show({"text": "a 😀 señor"})
+        assert json.loads(raw.getvalue().decode(encoding)) == {"text": "a 😀 señor"}
+        assert ("😀" in raw.getvalue().decode(encoding)) == (encoding == "utf-8")
+        assert raw.getvalue().endswith(os.linesep.encode())
+
+
 def test_models_lists_the_embedded_and_the_families(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import enum
-import io
-import json
-import os
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -25,9 +21,7 @@ from conjure_st import (
     ConjureCrossEncoder,
     ConjureSentenceTransformer,
     GenerativeProcess,
-    TrajectoryCache,
 )
-from conjure_st.terminal import show
 
 PROCESS = GenerativeProcess(steps=3, samples=2)
 DOCUMENTS = ["a cat", "a kitten", "a red car"]
@@ -148,22 +142,3 @@ def test_numbers_of_numpy_are_saved(tmp_path: Path) -> None:
     assert (again.get_embedding_dimension(), again.max_seq_length) == (4, 5)
     with pytest.raises(TypeError, match="max_seq_length must be a whole number"):
         made.module.max_seq_length = 2.5  # type: ignore[assignment]
-
-
-def test_a_cache_s_folder_may_be_the_user_s(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for cache in (TrajectoryCache("~/kept"), TrajectoryCache.at("~/kept")):
-        assert cache.store is not None and cache.store.folder == tmp_path / "kept"
-    assert TrajectoryCache.at("OFF").store is None
-
-
-def test_json_is_json_on_any_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    for encoding in ("cp1252", "latin-1", "utf-8"):
-        raw = io.BytesIO()
-        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
-        show({"text": "a 😀 señor"})
-        assert json.loads(raw.getvalue().decode(encoding)) == {"text": "a 😀 señor"}
-        assert ("😀" in raw.getvalue().decode(encoding)) == (encoding == "utf-8")
-        assert raw.getvalue().endswith(os.linesep.encode())

@@ -20,6 +20,7 @@ from conjure_st.denoisers.base import ScheduledDenoiser
 from conjure_st.denoisers.decode import to_pictures
 from conjure_st.denoisers.protocol import Conditioning
 from conjure_st.denoisers.schedule import per_row
+from conjure_st.placement import device_of
 from conjure_st.process import GenerativeProcess
 
 ENCODED_AT_ONCE = 8
@@ -78,7 +79,7 @@ class PipelineDenoiser(ScheduledDenoiser):
             process=process,
             own_scheduler=pipeline.scheduler,
             latent_shape=(config.in_channels, height, width),
-            device=torch.device(pipeline._execution_device),
+            device=device_of(pipeline, self.network),
             dtype=self.network.dtype,
             image_tokens=(height // patch) * (width // patch),
         )
