@@ -54,14 +54,16 @@ class GenerativeProcess(Settings):
             configuration. "auto" is "DDIMScheduler", and the pipeline's own for flow-matching
             models, which DDIM does not fit. None keeps the pipeline's own scheduler.
         eta: stochasticity of DDIM-like samplers, in [0, 1]: 0 is the deterministic DDIM sampler,
-            1 is DDPM's ancestral sampling. Other samplers ignore it.
+            1 is DDPM's ancestral sampling. TCD's reads it as its γ, the others ignore it.
         steps: number of sampler steps T.
         samples: number S of Monte-Carlo trajectories per text.
         guidance_scale: classifier-free guidance w; 1 is no guidance.
         seed: of all noise. Noise is a function of (seed, sample, step) and of nothing else.
         weighting: weight of each step in a divergence. "uniform" weighs the noise prediction
             equally (as in Liu & Soatto's algorithm), "score" weighs the score, "girsanov" gives
-            the exact divergence of the two path measures, in nats.
+            the exact divergence of the two path measures, in nats. A path that ends with a little
+            noise has nearly all of that in its last step: DDIM's with "trailing" spacing does,
+            where 1000/T is rounded up (T = 6 or 7, and not 5, 8 or 10).
         height: of the image, in pixels. None is the model's default.
         width: of the image, in pixels. None is the model's default.
         dtype: of the denoiser's arithmetic. None is float32 for a model that is loaded here, and

@@ -170,6 +170,17 @@ def test_flow_models_refuse_schedulers_that_are_not_flows():
     assert flow.schedule.prediction_type == "flow_prediction"
 
 
+def test_a_flow_keeps_its_shift_under_either_name():
+    own = DPMSolverMultistepScheduler(
+        use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0
+    )
+    process = GenerativeProcess(scheduler="FlowMatchEulerDiscreteScheduler", steps=4)
+    there = make_scheduler(own, process)
+    assert there.config.shift == 3.0
+    back = make_scheduler(there, process.replace(scheduler="DPMSolverMultistepScheduler"))
+    assert back.config.flow_shift == 3.0
+
+
 def test_scheduler_settings():
     with pytest.raises(ValueError, match="'NoScheduler'"):
         load(stable_diffusion(), GenerativeProcess(scheduler="NoScheduler"))

@@ -98,6 +98,18 @@ def test_converges_to_the_exact_divergence(
         assert abs(getattr(found, name) - getattr(exact, name)) < 4 * error, name
 
 
+@pytest.mark.parametrize("compared", [(0,), (1, 4)])
+def test_some_steps_converge_to_their_own_exact_divergence(compared: tuple[int, ...]) -> None:
+    denoiser = gaussian(GenerativeProcess(steps=5, samples=256, compared_steps=compared))
+    [found] = TrajectoryScorer(denoiser, batch_size=256).divergences([("a cat", "a red car")])
+    exact = denoiser.exact("a cat", "a red car")
+    for name in ("jeffreys", "forward", "backward", "similarity"):
+        error = getattr(found, f"{name}_error")
+        assert abs(getattr(found, name) - getattr(exact, name)) < 4 * error + 1e-9, name
+    with pytest.raises(ValueError, match="compared_steps leaves steps out"):
+        denoiser.exact("a cat", "a red car", "girsanov")
+
+
 def test_the_error_falls_as_one_over_the_root_of_samples() -> None:
     """The spread of 40 estimates of 4 samples each is twice that of 40 estimates of 16."""
     spreads = []

@@ -60,9 +60,8 @@ class Difference:
 
     Attributes:
         value, low, high: of the first row minus the second, and its 95 % interval.
-        p: two-sided, of no difference: twice the smaller share of samples on one side of zero,
-            the value itself counted as one
-            of them.
+        p: two-sided, of no difference: one less the level of the widest interval of this kind
+            that leaves zero out, and at least 2/(B+1) of B samples.
     """
 
     value: float

@@ -150,10 +150,13 @@ class GaussianDenoiser(ScheduledDenoiser):
 
         Raises:
             KeyError: a text has no mean.
-            ValueError: "girsanov" is asked of a sampler without an exact divergence.
+            ValueError: "girsanov" is asked of a sampler without an exact divergence, or of some of
+                its steps.
         """
-        weighting = weighting or self.process.weighting
-        w = weights(weighting, self.schedule)[:, None]
+        process = self.process if weighting is None else self.process.replace(weighting=weighting)
+        compared = list(process.compared_steps or range(len(self.schedule)))
+        w = torch.zeros(len(self.schedule), 1, dtype=torch.float64)
+        w[compared, 0] = weights(process.weighting, self.schedule)[compared]
         none = self._prediction(self.process.negative_prompt)
         d1, d2 = self._prediction(first) - none, self._prediction(second) - none
         difference = (d1 - d2).times(self.process.guidance_scale)
@@ -168,8 +171,8 @@ class GaussianDenoiser(ScheduledDenoiser):
             return float((w * (square + linear + f.offset * g.offset)).sum())
 
         forward, backward = (total(difference, difference, *moments) for moments in along)
-        if weighting != "girsanov":
-            forward, backward = (value / len(self.schedule) for value in (forward, backward))
+        if process.weighting != "girsanov":
+            forward, backward = (value / len(compared) for value in (forward, backward))
         norm_1, norm_2, cross = (
             sum(total(f, g, *moments) for moments in along)
             for f, g in ((d1, d1), (d2, d2), (d1, d2))
@@ -179,7 +182,7 @@ class GaussianDenoiser(ScheduledDenoiser):
         else:
             similarity = cross / math.sqrt(norm_1 * norm_2)
         jeffreys = (forward + backward) / 2
-        return ExactDivergence(jeffreys, forward, backward, similarity, weighting)
+        return ExactDivergence(jeffreys, forward, backward, similarity, process.weighting)
 
     def chain(self, text: str) -> tuple[Tensor, Tensor]:
         """Mean and variance of the states of a text's chain, guidance w included.

@@ -82,9 +82,13 @@ def make_scheduler(own: Scheduler, process: GenerativeProcess, image_tokens: int
         )
     changes: dict[str, Any] = {}
     takes = inspect.signature(cls.__init__).parameters
-    if predicts == "flow_prediction" and "use_flow_sigmas" in takes:
+    if predicts == "flow_prediction":
+        # One setting by two names.
         shift = own.config.get("shift", own.config.get("flow_shift", 1.0))
-        changes = {"use_flow_sigmas": True, "prediction_type": predicts, "flow_shift": shift}
+        if "use_flow_sigmas" in takes:
+            changes = {"use_flow_sigmas": True, "prediction_type": predicts, "flow_shift": shift}
+        elif "shift" in takes:
+            changes = {"shift": shift}
     if "clip_sample" in takes and "clip_sample" not in own.config:
         # The class's default would clip latents to [-1, 1], which the model never was.
         changes["clip_sample"] = False

@@ -151,7 +151,7 @@ class TextualEmbedder:
     def embed(self, texts: Sequence[str]) -> Tensor:
         """The embeddings of N ≥ 1 checked texts: [N, dimension] float32 on the CPU, in their order.
 
-        A text that says nothing, an empty one without a template, is the zero vector.
+        An empty text is the zero vector.
 
         Raises:
             NotFiniteError: the model's output for a text has NaN or infinite values.
