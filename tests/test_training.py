@@ -190,6 +190,49 @@ def test_words_say_the_relation_that_is_drawn(
     assert parsed > 1500
 
 
+def test_two_things_around_one_stand_where_words_say(
+    says: Grammar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Grammar, "phrase", lambda self, rng, thing: f"X{thing.concept}")
+    words = sorted({*say.ABOVE, *say.BELOW, *say.LEFT, *say.RIGHT}, key=len, reverse=True)
+    rng = np.random.default_rng(3)
+    parsed = Counter[bool]()
+    for _ in range(1500):
+        text, things, relations = says._around(rng)
+        if len(relations) == 1:
+            continue
+        middle = f"X{things[0].concept}"
+        seen = " with " in text
+        if seen:  # "X1 with X2 below it and X3 to its right"
+            parts = [part.split(" ", 1)[::-1] for part in text.split(" with ")[1].split(" and ")]
+        else:  # "X1 is above X2 and left of X3", "above X2 and left of X3 there is X1"
+            parts = [list(m) for m in re.findall(rf"({'|'.join(words)}) (X\d+)", text)]
+        said = set()
+        for word, other in parts:
+            name, inverse = direction(word)
+            # what is seen from the middle is where the other one is
+            said.add((name, middle, other) if inverse == seen else (name, other, middle))
+        marks = [f"X{thing.concept}" for thing in things]
+        assert said == {(name, marks[i], marks[j]) for name, i, j in relations}, text
+        parsed[seen] += 1
+    assert min(parsed[True], parsed[False]) > 200
+
+
+def test_the_bigger_one_is_drawn_big(says: Grammar, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("phrase", "noun"):
+        monkeypatch.setattr(Grammar, name, lambda self, rng, thing: f"X{thing.concept}")
+    rng = np.random.default_rng(4)
+    for _ in range(500):
+        text, things, _ = says._compared(rng)
+        sizes = {f"X{thing.concept}": thing.size for thing in things}
+        first, second = re.findall(r"X\d+", text)
+        if " and a " in text:  # "X1 and a smaller X2"
+            other = "small" if "smaller" in text else "big"
+        else:  # "X1 is larger than X2"
+            other = "big" if re.search(r"(smaller|shorter|tinier) than", text) else "small"
+        assert sizes[second] == other and {sizes[first], other} == {"big", "small"}, text
+
+
 def test_every_kind_of_scene_is_said(said: list[Scene]) -> None:
     relations = Counter(r[0] for s in said for r in s.relations)
     assert set(relations) == {"above", "left of", "riding", "holding"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -128,6 +129,73 @@ def test_every_part_learns_from_the_loss(small: Small, batch: tuple[Tensor, ...]
     assert not block._forward_hooks
 
 
+def test_the_loss_is_of_noised_pictures_each_under_its_own_text(
+    small: Small, batch: tuple[Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[dict[str, Any], Tensor]] = []
+    denoise, name = small.transformer.forward, small.halfway.names.forward
+    named: list[tuple[Tensor, Tensor]] = []
+
+    def denoised(**given: Any) -> tuple[Tensor]:
+        (found,) = denoise(**given)
+        calls.append((given, found))
+        return (found,)
+
+    def naming(tokens: Tensor, contents: Tensor) -> tuple[Tensor, Tensor]:
+        named.append((tokens, contents))
+        return name(tokens, contents)
+
+    halfway: list[Tensor] = []
+    block = small.transformer.transformer_blocks[Halfway.BLOCK]
+    block.register_forward_hook(lambda _block, _given, out: halfway.append(out[1]))
+    monkeypatch.setattr(small.transformer, "forward", denoised)
+    monkeypatch.setattr(small.halfway.names, "forward", naming)
+    value, parts = small.loss(batch, 0)
+    [(given, found)], x0 = calls, batch[3].repeat(train.REPEATS, 1, 1, 1)
+
+    # x_t = √ᾱ x_0 + √(1-ᾱ) ε of the timestep that the denoiser is told
+    alpha = small.scheduler.alphas_cumprod[given["timestep"]].view(-1, 1, 1, 1)
+    epsilon = (given["hidden_states"] - alpha.sqrt() * x0) / (1 - alpha).sqrt()
+    assert abs(epsilon.mean()) < 0.02 and abs(epsilon.std() - 1) < 0.02
+    assert abs(torch.corrcoef(torch.stack([epsilon.flatten(), x0.flatten()]))[0, 1]) < 0.02
+    weight = (1 / (1 - alpha)).clamp(max=train.MAX_WEIGHT)
+    denoising = (weight * (found - x0) ** 2).mean()
+    expected = denoising + train.AUXILIARY * parts["aux"] + train.HALFWAY * parts["halfway"]
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert parts["mse"].item() == pytest.approx(((found - x0) ** 2).mean().item(), rel=1e-5)
+
+    # every noise level of a picture is under that picture's text
+    noise = torch.Generator().manual_seed(0)
+    seen, *_ = train.reading(small, small.heads, batch, noise)  # type: ignore[arg-type]
+    texts = given["encoder_hidden_states"].unflatten(0, (train.REPEATS, N))
+    assert all(torch.allclose(of_level, seen, atol=1e-6) for of_level in texts)
+    assert torch.equal(given["pooled_projections"], given["encoder_hidden_states"].flatten(1))
+
+    # and every picture's patches have that scene's names, but for the dropped text's
+    [(tokens, contents)], [patches] = named, halfway
+    levels = patches.unflatten(0, (train.REPEATS, N))[:, : N - 1].flatten(0, 1)
+    assert torch.equal(tokens, levels)
+    assert torch.equal(contents, torch.cat([batch[4][: N - 1]] * train.REPEATS))
+
+
+def test_noise_levels_are_spread_over_a_batch(small: Small, batch: tuple[Tensor, ...]) -> None:
+    levels: list[Tensor] = []
+    small.transformer.register_forward_pre_hook(
+        lambda _, __, given: levels.append(given["timestep"]), with_kwargs=True
+    )
+    for i in range(200):
+        small.loss(batch, i)
+    steps = small.scheduler.config.num_train_timesteps
+    u = (torch.stack(levels).double() / steps) ** (1 / train.TOWARDS_NOISE)
+    # a scene's first level is in the lower half, and its second in the upper
+    low, high = u.unflatten(1, (train.REPEATS, N)).unbind(1)
+    assert low.max() < 0.51 and high.min() > 0.49
+    # and of a batch's levels there is one in every part of its length
+    parts = (u * train.REPEATS * N + 0.01).long().clamp(max=train.REPEATS * N - 1)
+    assert (parts.sort(1).values == torch.arange(train.REPEATS * N)).double().mean() > 0.98
+    assert 0.55 < torch.stack(levels).double().median() / steps < 0.59
+
+
 def test_dropped_texts_teach_no_names(small: Small, batch: tuple[Tensor, ...]) -> None:
     other = list(batch)
     other[4] = batch[4].clone()
@@ -179,6 +247,23 @@ def test_noise_on_words_is_asked_for(small: Small, batch: tuple[Tensor, ...]) ->
         slots(small.text_encoder, ids, mask, torch.Generator().manual_seed(s)) for s in (0, 0)
     )
     assert torch.equal(one, two) and not torch.allclose(one, still, atol=1e-3)
+
+
+def test_muon_steps_matrices_inside_blocks_and_adam_all_else(small: Small) -> None:
+    small.text_encoder.embeddings.word_embeddings.weight.requires_grad_(False)
+    muon, adam = (
+        {id(p) for group in optimiser.param_groups for p in group["params"]}
+        for optimiser in train.optimisers(small.modules, 1e-3)
+    )
+    trained = [p for module in small.modules for p in module.parameters() if p.requires_grad]
+    assert not muon & adam and muon | adam == {id(p) for p in trained}
+    encoder, block = small.text_encoder, small.transformer.transformer_blocks[0]
+    inside = [encoder.encoder.layer[0].output.dense, block.attn.to_q, block.ff.net[2]]
+    assert {id(layer.weight) for layer in inside} <= muon
+    outside: list[Tensor] = [layer.bias for layer in inside]
+    outside += [encoder.embeddings.position_embeddings.weight, block.norm1.linear.weight]
+    outside += [small.transformer.proj_out.weight, small.heads.read.weight]
+    assert {id(p) for p in outside} <= adam
 
 
 @pytest.mark.parametrize("text_alone", [False, True])

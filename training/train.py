@@ -79,11 +79,9 @@ def loss(
     ids, _, named, x0, contents, _ = batch
     seen, auxiliary, shown = reading(pipe, heads, batch, noise)
     n = len(x0)
-    # one low and one high noise level per scene
-    u = (
-        torch.rand(REPEATS, n, generator=noise, device=ids.device)
-        + torch.arange(REPEATS, device=ids.device)[:, None]
-    ) / REPEATS
+    # as many levels as there are in a batch, evenly: of a scene one below and one above the middle
+    strata = torch.arange(REPEATS * n, device=ids.device).view(REPEATS, n)
+    u = (strata + torch.rand(REPEATS, n, generator=noise, device=ids.device)) / (REPEATS * n)
     # more often a high one: there the text decides what is drawn
     steps = pipe.scheduler.config.num_train_timesteps
     # the largest number below 1 may round up to it
