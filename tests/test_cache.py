@@ -140,6 +140,28 @@ def test_memory_stays_within_its_bound_above_the_folder(tmp_path: Path) -> None:
     assert small.cost(PAIRS).nfe == 0
 
 
+def test_a_bound_of_the_folder_reaches_it_and_the_workers(tmp_path: Path) -> None:
+    cache = TrajectoryCache(tmp_path, max_bytes=1000, max_disk_bytes=12_345)
+    for opened in (cache, pickle.loads(pickle.dumps(cache))):
+        assert opened.store.max_bytes == 12_345
+        assert opened.store.folder == tmp_path
+        assert opened.max_bytes == 1000
+    assert TrajectoryCache(tmp_path).store.max_bytes == 20 << 30  # type: ignore[union-attr]
+    in_memory = pickle.loads(pickle.dumps(TrajectoryCache(max_bytes=7, max_disk_bytes=8)))
+    assert in_memory.store is None and in_memory.max_bytes == 7
+    # Nothing fits into no bytes.
+    none = TrajectoryScorer(gaussian(PROCESS), cache=TrajectoryCache(tmp_path, max_disk_bytes=0))
+    none.divergences(PAIRS)
+    assert scorer(tmp_path).cost(PAIRS).nfe == none.nfe
+
+
+@pytest.mark.parametrize("name", ["max_bytes", "max_disk_bytes"])
+def test_a_negative_bound_is_refused(name: str, tmp_path: Path) -> None:
+    for folder in (None, tmp_path):
+        with pytest.raises(ValueError, match=rf"^{name}=-1 is negative. Pass 0 to keep nothing."):
+            TrajectoryCache(folder, **{name: -1})  # type: ignore[arg-type]
+
+
 def test_rows_in_memory_are_bounded_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("conjure_st.cache.ROW_BYTES", 3 * (ROW_OVERHEAD + 8))
     cache = TrajectoryCache()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -88,6 +89,26 @@ def test_every_kind_of_output(model: ConjureCrossEncoder) -> None:
     squared = model.predict(PAIRS, activation_fn=lambda x: torch.sigmoid(x) ** 2)
     assert squared == pytest.approx(scores**2, rel=1e-5)
     assert model.predict(PAIRS, batch_size=1, show_progress_bar=True) == pytest.approx(scores)
+
+
+def test_pairs_of_any_batch_size_are_one_call_of_the_module(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    texts = tuple(f"text {i}" for i in range(12))
+    pairs = list(itertools.combinations(texts, 2))[:60]
+    made = ConjureCrossEncoder(gaussian(GenerativeProcess(steps=2, samples=1), texts))
+    calls: list[tuple[int, Any]] = []
+
+    def noted(_: Any, features: tuple[Any], options: dict[str, Any]) -> None:
+        calls.append((len(features[0]["pairs"]), options.get("show_evaluations", False)))
+
+    made.module.register_forward_pre_hook(noted, with_kwargs=True)
+    scores = made.predict(pairs, batch_size=1)
+    assert calls == [(60, False)]
+    assert made.predict(pairs, batch_size=1, show_progress_bar=True) == pytest.approx(scores)
+    assert calls[1:] == [(60, True)]
+    # Evaluations are counted in place of batches, of which there is one.
+    assert "Batches" not in capsys.readouterr().err
 
 
 def test_rank_orders_documents_by_score(model: ConjureCrossEncoder) -> None:
@@ -183,6 +204,29 @@ def test_a_saved_folder_takes_a_dtype(tmp_path: Path) -> None:
     assert half.dtype == torch.bfloat16
     scores = half.predict([*WORDS, ("a cat", "a cat")])
     assert scores.dtype == np.float32 and scores[-1] == 1.0
+
+
+def test_a_saved_folder_takes_a_cache_and_a_batch_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, kept = str(tmp_path / "model"), tmp_path / "kept"
+    ConjureCrossEncoder(stable_diffusion(), process=PROCESS, device="cpu").save_pretrained(model)
+    first, again = (
+        ConjureCrossEncoder(model, device="cpu", cache=kept, evaluation_batch_size=3)
+        for _ in range(2)
+    )
+    scores = first.predict(WORDS)
+    assert again.cost(WORDS).nfe == 0
+    assert again.predict(WORDS) == pytest.approx(scores, abs=0)
+    assert again.scorer.nfe == 0 < first.scorer.nfe
+    assert first.scorer.batch_size == again.scorer.batch_size == 3
+    # The environment's folder is for those who ask for none.
+    monkeypatch.setenv("CONJURE_ST_CACHE", str(kept))
+    assert ConjureCrossEncoder(model, device="cpu").cost(WORDS).nfe == 0
+    off = ConjureCrossEncoder(model, device="cpu", cache="off")
+    assert off.scorer.cache.store is None
+    assert off.scorer.batch_size is None
+    assert off.cost(WORDS).nfe == first.scorer.nfe
 
 
 def test_a_saved_folder_keeps_the_precision_it_ran_in_and_its_length(tmp_path: Path) -> None:

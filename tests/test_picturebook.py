@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,3 +133,106 @@ def test_it_loads_from_any_folder(tmp_path: Path, denoiser: PipelineDenoiser) ->
     again = load(tmp_path, denoiser.process, device="cpu")
     [a], [b] = again.encode(["a dog"]), denoiser.encode(["a dog"])
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+# The pipeline, called ----------------------------------------------------------------------------
+
+
+def drawn(
+    pipe: PicturebookPipeline, text: str, negative: str, guidance: float, x: torch.Tensor
+) -> list[torch.Tensor]:
+    """The states [1, C, H, W] after each of three steps, one evaluation at a time."""
+    scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
+    scheduler.set_timesteps(3)
+    states = []
+    with torch.no_grad():
+        inputs = [pipe.embed([prompt]) for prompt in (negative, text)]
+        for t in scheduler.timesteps:
+            without, said = (
+                pipe.transformer(
+                    hidden_states=x,
+                    timestep=t[None],
+                    encoder_hidden_states=tokens,
+                    pooled_projections=pooled,
+                    return_dict=False,
+                )[0]
+                for tokens, pooled in inputs
+            )
+            x = scheduler.step(without + guidance * (said - without), t, x).prev_sample
+            states.append(x)
+    return states
+
+
+@pytest.fixture(scope="module")
+def noise() -> torch.Tensor:
+    return torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def pipe(denoiser: PipelineDenoiser) -> PicturebookPipeline:
+    found = denoiser.pipeline
+    assert isinstance(found, PicturebookPipeline)
+    found.set_progress_bar_config(disable=True)
+    return found
+
+
+def test_a_negative_prompt_reaches_the_text_encoder(denoiser: PipelineDenoiser) -> None:
+    process = GenerativeProcess(negative_prompt="a dog")
+    without, plain = load(denoiser.pipeline, process).unconditional(), denoiser.unconditional()
+    [dog] = denoiser.encode(["a dog"])
+    assert without.keys() == dog.keys() == plain.keys()
+    for name, tensor in without.items():
+        assert torch.equal(tensor, dog[name])
+        assert not torch.allclose(tensor, plain[name], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("negative", "guidance"),
+    [(None, 3.0), ("a dog", 3.0), ("a dog", 1.5), ("a dog", 1.0), (["a dog", "snow"], 4.0)],
+)
+def test_guidance_leads_away_from_the_negative_prompt(
+    pipe: PicturebookPipeline,
+    noise: torch.Tensor,
+    negative: str | list[str] | None,
+    guidance: float,
+) -> None:
+    texts = ["a red car", "a cat"]
+    found = pipe(
+        texts,
+        negative_prompt=negative,
+        num_inference_steps=3,
+        guidance_scale=guidance,
+        latents=noise,
+        output_type="latent",
+    ).images
+    negatives = negative if isinstance(negative, list) else [negative or ""] * 2
+    for row, (text, other) in enumerate(zip(texts, negatives, strict=True)):
+        *_, last = drawn(pipe, text, other, guidance, noise[row : row + 1])
+        assert torch.allclose(found[row], last[0], atol=1e-3)
+
+
+def test_a_callback_sees_every_step_and_may_change_its_state(
+    pipe: PicturebookPipeline, noise: torch.Tensor
+) -> None:
+    seen: list[tuple[int, int]] = []
+    states: list[torch.Tensor] = []
+
+    def note(caller: object, i: int, t: torch.Tensor, given: dict[str, Any]) -> dict[str, Any]:
+        assert caller is pipe
+        seen.append((i, int(t)))
+        states.append(given["latents"])
+        return {}
+
+    settings: dict[str, Any] = {"num_inference_steps": 3, "latents": noise[:1]}
+    settings["output_type"] = "latent"
+    last = pipe("a cat", callback_on_step_end=note, **settings).images
+    assert seen == list(enumerate(pipe.scheduler.timesteps.tolist()))
+    expected = drawn(pipe, "a cat", "", 3.0, noise[:1])
+    for state, plain in zip(states, expected, strict=True):
+        assert torch.allclose(state, plain, atol=1e-3)
+    assert torch.equal(last, states[-1])
+
+    def other(caller: object, i: int, t: torch.Tensor, given: dict[str, Any]) -> dict[str, Any]:
+        return {"latents": noise[1:]} if i == 2 else given
+
+    assert torch.equal(pipe("a cat", callback_on_step_end=other, **settings).images, noise[1:])

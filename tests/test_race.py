@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from test_scorer import gaussian
 
 from conjure_st import ConjureCrossEncoder, GenerativeProcess
 from conjure_st.adaptive import FEW_SAMPLES
+from conjure_st.crossing import Crossing
 from conjure_st.race import Round, _telling_steps, rounds, survivors
 from conjure_st.scorer import TrajectoryScorer
 
@@ -56,6 +60,27 @@ def test_the_first_round_costs_one_evaluation_per_document(
     assert scorer.cost(pairs).nfe == fresh.cost(pairs).nfe - own - 60
 
 
+def test_a_race_over_many_blocks_of_documents_is_the_same_race(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [best] = model().rank(QUERY, DOCUMENTS, top_k=1)
+    winner = DOCUMENTS[best["corpus_id"]]
+    documents = [*(text for text in DOCUMENTS if text != winner), winner]  # in the last block
+    whole = survivors(TrajectoryScorer(gaussian(PROCESS, (QUERY, *DOCUMENTS))), QUERY, documents, 3)
+    assert whole[0] == winner
+    scorer = TrajectoryScorer(gaussian(PROCESS, (QUERY, *DOCUMENTS)))
+    fill, sizes = scorer.crossings.fill, list[int]()
+
+    def noted(crossings: Sequence[Crossing], *rest: Any) -> torch.Tensor:
+        sizes.append(len(crossings))
+        return fill(crossings, *rest)
+
+    monkeypatch.setattr(scorer.crossings, "fill", noted)
+    monkeypatch.setattr("conjure_st.race.ENCODED_AT_ONCE", 7)
+    assert survivors(scorer, QUERY, documents, 3) == whole
+    assert sizes[:9] == [7] * 8 + [4]  # the first round's: sixty documents
+
+
 def test_the_steps_that_tell_most_come_first_and_neighbours_apart() -> None:
     scorer = TrajectoryScorer(gaussian(PROCESS.replace(weighting="score"), (QUERY,)))
     block = scorer.own.unroll([QUERY], [0], range(5))
@@ -64,6 +89,24 @@ def test_the_steps_that_tell_most_come_first_and_neighbours_apart() -> None:
     share = scorer.step_weights * delta.flatten(1).square().sum(1)
     first, second, third, fourth = sorted(range(1, 5), key=lambda k: -share[k])
     assert _telling_steps(scorer, QUERY, None) == [first, third, second, fourth]
+
+
+def test_without_unconditional_outputs_the_outputs_themselves_tell_the_steps() -> None:
+    process = PROCESS.replace(weighting="score", steps=6, seed=1, eta=1.0)
+    scorer = TrajectoryScorer(gaussian(process, (QUERY,)), normalise=False)
+    block = scorer.own.unroll([QUERY], [0], range(6))
+    assert block.unconditional is None
+    sizes = block.outputs[0, 0].double().flatten(1).square().sum(1).tolist()
+    weights = scorer.step_weights.tolist()
+
+    def order(share: Sequence[float]) -> list[int]:
+        return sorted(range(1, 6), key=lambda k: -share[k])
+
+    share = [w * size for w, size in zip(weights, sizes, strict=True)]
+    first, second, third, fourth, fifth = order(share)
+    assert _telling_steps(scorer, QUERY, None) == [first, third, fifth, second, fourth]
+    # Neither the weights alone nor the outputs alone would put them so.
+    assert order(share) not in (order(weights), order(sizes))
 
 
 def test_rounds_look_at_something_new_and_keep_fewer_each_time() -> None:
@@ -111,6 +154,17 @@ def test_a_race_puts_the_prompt_where_rank_puts_it() -> None:
     prompted = ConjureCrossEncoder(gaussian(PROCESS, texts))
     found = prompted.rank(QUERY, DOCUMENTS, top_k=3, prompt="say: ", strategy="race")
     assert len(found) == 3
+
+
+def test_a_race_takes_arguments_by_place_as_rank_does() -> None:
+    # The query without the prompt is unknown here: a race that missed the prompt would fail.
+    texts = ("say: the query", *DOCUMENTS)
+    named = ConjureCrossEncoder(gaussian(PROCESS, texts), prompts={"question": "say: "})
+    expected = named.rank(QUERY, DOCUMENTS, top_k=3, prompt="say: ", strategy="race")
+    assert named.rank(QUERY, DOCUMENTS, 3, False, None, "say: ", strategy="race") == expected
+    assert named.rank(QUERY, DOCUMENTS, 3, False, "question", strategy="race") == expected
+    found = named.rank(QUERY, DOCUMENTS, 3, True, "question", strategy="race")
+    assert [place["text"] for place in found] == [DOCUMENTS[p["corpus_id"]] for p in expected]
 
 
 def test_what_a_race_cannot_do_is_refused_with_a_sentence() -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from itertools import combinations
 from typing import Any
 
 import pytest
 import torch
 from language_models import BUILDERS, Double
+from tqdm import tqdm
 
 from conjure_st import TrajectoryCache
+from conjure_st.textual.continuations import TokenEvaluator
 from conjure_st.textual.embedder import TextualEmbedder
 from conjure_st.textual.language_model import LanguageModel
 from conjure_st.textual.loading import load_language_model
 from conjure_st.textual.process import TextualProcess
+from conjure_st.textual.products import TextualProducts
 from conjure_st.textual.scorer import TextualScorer
 
 PROCESS = TextualProcess(continuations=4, tokens=5)
@@ -78,6 +82,28 @@ def test_the_cost_is_a_bound_where_continuations_end(kind: str) -> None:
     expected, nfe = scorer.cost([new]), scorer.nfe
     scorer.divergences([new])
     assert expected.own == 0 and scorer.nfe - nfe == expected.cross
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "mamba"])
+def test_pairs_that_are_looked_at_in_parts_cost_what_is_then_spent(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, pairs = endless(kind), list(combinations([*TEXTS, "a fish"], 2))
+    apart = [*PAIRS, ("a fish", "the warm sea"), ("a boat", "the sky"), ("no tree", "a flower")]
+    whole = TextualScorer(model)
+    expected, cost = whole.divergences(pairs), TextualScorer(model).cost(apart)
+    monkeypatch.setattr("conjure_st.textual.scorer.PAIRS_AT_ONCE", 2)
+    # Without a text in common, no prompt is read in two parts.
+    assert TextualScorer(model).cost(apart) == cost
+    parted = TextualScorer(model)
+    foretold = parted.cost(pairs)
+    found = parted.divergences(pairs)
+    assert parted.nfe == foretold.nfe
+    assert parted.cost(pairs).nfe == 0
+    assert (foretold.texts, foretold.pairs) == (5, 10)
+    for a, b in zip(found, expected, strict=True):
+        assert a.distance == pytest.approx(b.distance, rel=1e-5, abs=1e-6)
+        assert a.jeffreys == pytest.approx(b.jeffreys, rel=1e-5, abs=1e-5)
 
 
 def test_a_pair_of_known_texts_costs_cross_scoring_alone() -> None:
@@ -170,3 +196,40 @@ def test_the_cost_of_embeddings_is_exact_where_nothing_ends() -> None:
     embedder.embed(TEXTS)
     assert embedder.nfe == cost
     assert embedder.cost(TEXTS) == 0
+
+
+def test_texts_that_are_embedded_in_parts_have_the_same_embeddings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = [*TEXTS, "a fish", TEXTS[1]]
+    whole = TextualEmbedder(endless("gpt2"), anchors=TEXTS[:2])
+    expected = whole.embed(texts)
+    monkeypatch.setattr("conjure_st.textual.embedder.TEXTS_AT_ONCE", 2)
+    parted = TextualEmbedder(endless("gpt2"), anchors=TEXTS[:2])
+    score, rows = parted.evaluator.score, list[int]()
+
+    def noted(some: list[str], *rest: Any) -> torch.Tensor:
+        rows.append(len(some))
+        return score(some, *rest)
+
+    monkeypatch.setattr(parted.evaluator, "score", noted)
+    cost = parted.cost(texts)
+    assert torch.allclose(parted.embed(texts), expected, atol=1e-5)
+    assert parted.nfe == whole.nfe == cost
+    assert parted.cost(texts) == 0  # the embeddings of every part are kept
+    d = parted.dimension
+    assert sorted(rows) == [d, d, 2 * d, 2 * d]  # no text, five texts
+
+
+def test_texts_whose_products_are_had_in_parts_have_the_same_products(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = [*TEXTS, "a fish"]
+    phi = TextualEmbedder(endless("gpt2"), anchors=TEXTS[:2]).embed(texts).double()
+    monkeypatch.setattr("conjure_st.textual.products.TEXTS_AT_ONCE", 2)
+    evaluator = TokenEvaluator(endless("gpt2"))
+    products = TextualProducts(evaluator, TrajectoryCache(), TEXTS[:2])
+    cost, bar = products.cost(texts), tqdm(file=io.StringIO())
+    gram = products.gram(texts, bar)
+    assert gram == pytest.approx((phi @ phi.T).numpy(), abs=1e-5)
+    assert bar.n == evaluator.nfe == cost  # the bar has moved on by every part

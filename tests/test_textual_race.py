@@ -61,6 +61,29 @@ def test_the_first_round_costs_prompts_and_a_few_of_the_querys_continuations(
     assert nfe == sampled + sum(scoring(model, model.token_count(d), few) for d in DOCUMENTS)
 
 
+def test_a_race_over_many_blocks_of_documents_is_the_same_race(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exact, some = scorer(), DOCUMENTS[:24]
+    found = exact.divergences([(QUERY, text) for text in some])
+    apart = {text: d.distance for text, d in zip(some, found, strict=True)}
+    documents = sorted(some, key=lambda text: -apart[text])  # the best is in the last block
+    whole = survivors(scorer(), QUERY, documents, 2)
+    assert documents[-1] in whole
+    raced = scorer()
+    crossed, sizes = raced.crossed, list[int]()
+
+    def noted(crossings: Sequence[Any], *rest: Any) -> Any:
+        sizes.append(len(crossings))
+        return crossed(crossings, *rest)
+
+    monkeypatch.setattr(raced, "crossed", noted)
+    monkeypatch.setattr("conjure_st.textual.race.PAIRS_AT_ONCE", 7)
+    assert survivors(raced, QUERY, documents, 2) == whole
+    assert sizes[:4] == [7, 7, 7, 3]  # the first round's
+    assert max(sizes) == 7
+
+
 def test_no_continuation_is_sampled_or_scored_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     raced = scorer()
     sampled: Counter[tuple[str, int]] = Counter()
