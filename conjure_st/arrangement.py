@@ -51,7 +51,9 @@ def arrange(
         The same for every order of the rows, up to rounding, if there are names.
     """
     count = len(matrix)
-    by_name = np.arange(count) if names is None else np.argsort(np.array(names), kind="stable")
+    by_name = np.arange(count)
+    if names is not None:  # not as an array, each of whose texts takes as much as the longest
+        by_name = np.array(sorted(range(count), key=names.__getitem__))
     sorted_matrix = matrix[np.ix_(by_name, by_name)]
     back = np.argsort(by_name)
     coordinates, stress = _plane(np.sqrt((2 if measure == "normalised" else 1) * sorted_matrix))

@@ -102,9 +102,10 @@ def _store(folder: Path | None) -> Store:
         raise click.UsageError(
             f"The cache is off, as {ENVIRONMENT} says. Name a folder with --folder to look there."
         )
-    if not folder.exists():
-        click.echo(f"{folder} does not exist yet: nothing is cached there.", err=True)
-    return Store(folder)
+    store = Store(folder)
+    if not store.folder.exists():
+        click.echo(f"{store.folder} does not exist yet: nothing is cached there.", err=True)
+    return store
 
 
 def _info_table(document: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ import click
 from conjure_st.cli_lines import numbered_texts
 from conjure_st.known import known
 from conjure_st.options import load, options_without, utf8_text
+from conjure_st.paths import expanded
 from conjure_st.table import counted, evaluations, harmless, spent_row, table, unit_of
 from conjure_st.terminal import sentences, show
 
@@ -88,25 +89,24 @@ def direction(
         if out is not None:
             _check(out)
         # The unconditional process has no part in it; a saved folder says itself if it has one.
-        saved = (Path(settings["model"]).expanduser() / "modules.json").is_file()
+        saved = (expanded(settings["model"]) / "modules.json").is_file()
         model = load(quiet, {**settings, "similarity": None if saved else "jeffreys"})
         pairs = [pair for _, pair in lines]
         found = _found(model, pairs, quiet)
         process = model.process.to_dict()
-        origin = {
+        document = {
+            **(_pair(pairs[0], found[0]) if file is None else _known_order(lines, found)),
             "nfe": model.scorer.nfe,
             "unit": unit_of(process),
             "model": settings["model"],
             "process": process,
         }
-        if out is not None:  # before what is printed, whose reader may have gone
-            _draw(out, pairs, found, several=file is not None)
-        if file is None:
-            document = {**_pair(pairs[0], found[0]), **origin}
-            show(document if as_json else _pair_table(document))
-        else:
-            document = {**_known_order(lines, found), **origin}
-            show(document if as_json else _pairs_table(document))
+        as_text = _pair_table if file is None else _pairs_table
+        try:
+            if out is not None:  # before what is printed, whose reader may have gone
+                _draw(out, pairs, found, several=file is not None)
+        finally:  # a full disk does not take what is paid for
+            show(document if as_json else as_text(document))
 
 
 class _Found(NamedTuple):

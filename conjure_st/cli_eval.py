@@ -12,6 +12,7 @@ from conjure_st import __version__
 from conjure_st.cli_eval_checks import (
     check_baselines,
     check_images,
+    check_models,
     check_names,
     check_options,
     check_outs,
@@ -139,6 +140,14 @@ def evaluate(
         check_device(settings["device"])
         writes = {name: is_of_language(name, settings) for name in models}
         check_images(writes, chosen)
+        # Raw scores alone spare the unconditional process.
+        raw = similarity if similarity == "jeffreys" else None
+        kinds = {*writes.values()}
+        given = {
+            name: {**_own(settings, writes[name], kinds), "model": name, "similarity": raw}
+            for name in models
+        }
+        check_models(given, writes)
         judged = {task: _judged(task, split, subset, columns, limit) for task in tasks}
 
         from conjure_st.agreement.lineup import rows_of_model, rows_of_texts
@@ -148,30 +157,29 @@ def evaluate(
         _score(rows_of_texts(chosen, settings["device"]), judged, of_texts, quiet)
         scored: dict[str, list[Scored]] = {task: [] for task in tasks}
         processes: dict[str, Any] = {}
-        for name in models:
-            # Raw scores alone spare the unconditional process.
-            raw = similarity if similarity == "jeffreys" else None
-            given = _own(settings, writes[name], {*writes.values()})
-            model = load(quiet, {**given, "model": name, "similarity": raw})
-            processes[name] = model.process.to_dict()
-            rows = rows_of_model(
-                model,
-                name if len(models) > 1 else "",
-                chosen,
-                similarity=similarity,
-                control_seeds=control_seeds,
-                images=images,
-                image_features=image_features,
-            )
-            _score(rows, judged, scored, quiet)
-            del model
-            _free_memory()  # which the next one needs
-        for task, rest in of_texts.items():
-            scored[task] += rest
-        found = _compare(judged, scored, resamples)
         about: dict[str, Any] = {"conjure_st": __version__, "models": processes}
         about |= {"limit": limit, "resamples": resamples}
-        _show(found, about, outs, as_json)
+        try:
+            for name in models:
+                model = load(quiet, given[name])
+                processes[name] = model.process.to_dict()
+                rows = rows_of_model(
+                    model,
+                    name if len(models) > 1 else "",
+                    chosen,
+                    similarity=similarity,
+                    control_seeds=control_seeds,
+                    images=images,
+                    image_features=image_features,
+                )
+                _score(rows, judged, scored, quiet)
+                del model
+                _free_memory()  # which the next one needs
+        except Exception:
+            if any(scored.values()):  # paid for, and so shown; a file would be taken for the whole
+                _show(_compare(judged, scored, of_texts, resamples), about, (), as_json)
+            raise
+        _show(_compare(judged, scored, of_texts, resamples), about, outs, as_json)
 
 
 def _own(settings: dict[str, Any], writes: bool, kinds: set[bool]) -> dict[str, Any]:
@@ -250,14 +258,19 @@ def _free_memory() -> None:
 
 
 def _compare(
-    judged: dict[str, list[Judged]], scored: dict[str, list[Scored]], resamples: int
+    judged: dict[str, list[Judged]],
+    scored: dict[str, list[Scored]],
+    of_texts: dict[str, list[Scored]],
+    resamples: int,
 ) -> list[Comparison]:
+    """Of each task that has rows, which all have where nothing failed."""
     from conjure_st.agreement.compare import compare
 
     names = [Path(task).name for task in judged]
     return [
-        compare(name if names.count(name) == 1 else task, parts, scored[task], resamples=resamples)
+        compare(name if names.count(name) == 1 else task, parts, rows, resamples=resamples)
         for name, (task, parts) in zip(names, judged.items(), strict=True)
+        if (rows := scored[task] + of_texts[task])
     ]
 
 
@@ -267,6 +280,8 @@ def _show(
     from conjure_st.agreement.report import as_dict, as_table, write
 
     document = {**about, "tasks": [as_dict(comparison) for comparison in found]}
-    for out in outs:  # before what is printed, whose reader may have gone
-        write(out, found, about)
-    show(document if as_json else "\n\n\n".join(map(as_table, found)))
+    try:
+        for out in outs:  # before what is printed, whose reader may have gone
+            write(out, found, about)
+    finally:  # a full disk does not take what is paid for
+        show(document if as_json else "\n\n\n".join(map(as_table, found)))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from conjure_st.whole_file import check_place
+from conjure_st.options import process_asked
+from conjure_st.whole_file import check_place, is_same_file
 
 
 def check_names(option: str, names: tuple[str, ...]) -> None:
@@ -43,13 +45,34 @@ def check_images(writes: dict[str, bool], baselines: tuple[str, ...]) -> None:
         )
 
 
+def check_models(given: dict[str, dict[str, Any]], writes: dict[str, bool]) -> None:
+    """What loading refuses before it reads weights, said before other models' hours.
+
+    Args:
+        given: values of the options of each model, by its name.
+        writes: whether it is a language model.
+    """
+    from conjure_st.denoisers.loading import path_of
+    from conjure_st.saved import check_as_saved, saved_model_type
+    from conjure_st.textual.loading import configuration
+
+    for name, settings in given.items():
+        process, kind = process_asked(settings), saved_model_type(name)
+        if kind is not None:
+            asked = {key: settings[key] or None for key in ("similarity", "variant", "revision")}
+            check_as_saved(name, kind, "CrossEncoder", {"process": process, **asked})
+        elif writes[name]:
+            configuration(name, **{key: settings[key] for key in ("revision", "local_files_only")})
+        else:
+            path_of(name)
+
+
 def check_outs(outs: tuple[Path, ...], tasks: tuple[str, ...]) -> None:
     """What would be lost after hours of work, said before it."""
     from conjure_st.agreement.report import FORMATS
 
-    read = {Path(task).resolve() for task in tasks}
     for out in outs:
-        if out.resolve() in read:
+        if any(is_same_file(out, Path(task)) for task in tasks):
             raise click.UsageError(f"{out} is read, and the table would replace it.")
         try:
             check_place(out, FORMATS)

@@ -91,35 +91,39 @@ def explain(
         writes = unit_of(model.process.to_dict()) == "tokens"
         if writes:
             _check_written(outs, sample, by_word)
-            found = _explained(model, text1, text2, quiet)
-            for out in outs:
-                found.save(out)
-            words = None
         else:
-            sample = sample or 0
-            _check_drawn(outs, sample, model.process.samples)
-            found = _explained(model, text1, text2, quiet)
-            words = _words(found, quiet) if by_word else None
-            for out in outs:
-                options = {} if words is None or _is_animation(out) else {"words": words}
-                found.save(out, sample=sample, **options)
+            _check_drawn(outs, sample or 0, model.process.samples)
+        found = _explained(model, text1, text2, quiet)
+        words = _words(found, quiet) if by_word else None
         document = {
             **found.to_dict(),
             **({} if words is None else {"words": words.to_dict()}),
             "measure": model.module.similarity,
             "unit": unit_of(model.process.to_dict()),
-            "files": [str(out) for out in outs],
+            "files": [],
         }
-        if as_json:
-            show(document)
-        elif outs:
-            show("\n".join(f"Wrote {out}." for out in outs))
-        elif writes:
-            show(str(found))
+        try:
+            for out in outs:
+                drawn = {} if writes else {"sample": sample or 0}
+                spelt = {} if words is None or _is_animation(out) else {"words": words}
+                found.save(out, **drawn, **spelt)
+                document["files"].append(str(out))
+        finally:  # a full disk does not take what is paid for
+            show(document if as_json else _shown(found, document, words, len(outs)))
+
+
+def _shown(found: Any, document: dict[str, Any], words: WordAttribution | None, files: int) -> str:
+    """What people are told: the files, or where one is missing or none was wanted, the numbers."""
+    blocks = []
+    if files == 0 or len(document["files"]) < files:
+        if document["unit"] == "tokens":
+            blocks = [str(found)]
         else:
-            tables = [score_table(document), _steps_table(document)]
-            tables += [] if words is None else [_words_table(words)]
-            show("\n\n".join(tables))
+            blocks = [score_table(document), _steps_table(document)]
+            blocks += [] if words is None else [_words_table(words)]
+    if document["files"]:
+        blocks.append("\n".join(f"Wrote {file}." for file in document["files"]))
+    return "\n\n".join(blocks)
 
 
 def _check_outs(outs: tuple[Path, ...]) -> None:

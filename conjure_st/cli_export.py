@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _NOT_SAVED = ("tolerance", "device", "cache")
 """Options of scoring that a folder does not keep: its reader has its own."""
 
+_UNFINISHED = ".conjure-st-"
+"""Beginning of the name of what is being written, which stays behind where that is killed."""
+
 
 @click.command(
     epilog="\n".join(
@@ -89,7 +92,8 @@ def _check_free(folder: Path, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise click.BadParameter(f"{folder} is a file. Name a folder.", param_hint="'FOLDER'")
-    if not folder.exists() or not any(folder.iterdir()):
+    held = [path.name for path in folder.iterdir()] if folder.exists() else []
+    if all(name.startswith(_UNFINISHED) for name in held):
         return
     from conjure_st.saved import is_ours
 
@@ -141,14 +145,15 @@ def _write(folder: Path, model: ConjureCrossEncoder | ConjureSentenceTransformer
         The files' sizes in bytes by their names in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".conjure-st-", dir=folder.parent) as beside:
-        model.save_pretrained(beside)
+    # Inside it: what it lies in may be another disk, or not be ours to write to.
+    with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=folder) as inside:
+        model.save_pretrained(inside)
         files = {
-            path.relative_to(beside).as_posix(): path.stat().st_size
-            for path in sorted(Path(beside).rglob("*"))
+            path.relative_to(inside).as_posix(): path.stat().st_size
+            for path in sorted(Path(inside).rglob("*"))
             if path.is_file()
         }
-        for path in Path(beside).iterdir():
+        for path in Path(inside).iterdir():
             path.replace(folder / path.name)
     return files
 

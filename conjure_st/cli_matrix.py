@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -131,23 +132,33 @@ def matrix(
             )
         samples = max(1 if map_out else 0, (pictures or model.process.samples) if sheet_out else 0)
         samples = 0 if writes else samples
+        if samples > MOST:
+            raise click.UsageError(
+                f"A contact sheet has room for {MOST} pictures of a text, and the process has "
+                f"{samples} samples. Pass --pictures {MOST}, or fewer."
+            )
         how = {"exact": exact, "measure": measure, "anchors": list(anchors) or None}
         if not quiet:
             _say_cost(model, list(lines), how, samples)
-        found, evoked = _found(model, list(lines), how, samples, quiet)
-        document = _document(model, found, lines, settings)
-        # Numbers first: they are small, and a figure may not be drawn for want of memory.
-        for out in sorted(outs, key=lambda path: _is(path, PICTURES)):
-            _write(out, found, document)
-        _draw_pictures(found, evoked, map_out, sheet_out)
-        if as_json:
-            show(document)
-        elif written := [*outs, *(o for o in (map_out, sheet_out) if o is not None)]:
-            show("\n".join((_ending(found, document), "", *(f"Wrote {path}." for path in written))))
-        else:
-            from conjure_st.landscape_report import as_table
+        from conjure_st.landscape import landscape
 
-            show(f"{as_table(found)}\n\n{_ending(found, document)}")
+        found = landscape(model, list(lines), **how, show_progress_bar=not quiet)
+        document = _document(model, found, lines, settings)
+        named = [*outs, *(path for path in (map_out, sheet_out) if path is not None)]
+        written: list[Path] = []
+        try:
+            # Numbers first: they are small, and a figure may not be drawn for want of memory.
+            for out in sorted(outs, key=lambda path: _is(path, PICTURES)):
+                _write(out, found, document)
+                written.append(out)
+            evoked = _evoked(model, list(lines), samples, quiet)
+            for out, axis in _figures(found, evoked, map_out, sheet_out):
+                _draw(out, axis)
+                written.append(out)
+        finally:  # a full disk does not take what is paid for
+            document["nfe"] = model.scorer.nfe  # with the pictures
+            wrote = [f"Wrote {path}." for path in named if path in written]
+            show(document if as_json else _shown(found, document, wrote, len(wrote) < len(named)))
 
 
 def _is(path: Path, suffixes: tuple[str, ...]) -> bool:
@@ -159,7 +170,7 @@ def _check_places(
 ) -> None:
     """What would be lost after the evaluations, said before them."""
     from conjure_st.plots.style import font_file
-    from conjure_st.whole_file import check_place
+    from conjure_st.whole_file import check_place, is_same_file, would_collide
 
     named: list[tuple[str, Path, tuple[str, ...]]] = [
         ("--out", path, PICTURES + NUMBERS) for path in outs
@@ -173,11 +184,11 @@ def _check_places(
             raise click.BadParameter(str(error), param_hint=f"'{option}'") from error
         if _is(path, PICTURES):
             font_file()  # is there a matplotlib?
-    paths = [path.resolve() for _, path, _ in named]
-    for path in paths:
-        if paths.count(path) > 1:
+    paths = [path for _, path, _ in named]
+    for place, path in enumerate(paths):
+        if any(would_collide(path, other) for other in paths[:place]):
             raise click.UsageError(f"{path} is named twice, and one would replace the other.")
-        if path == Path(read).resolve():
+        if is_same_file(path, Path(read)):
             raise click.UsageError(f"{path} is read, and the result would replace it.")
 
 
@@ -201,16 +212,14 @@ def _say_cost(
     )
 
 
-def _found(
-    model: ConjureCrossEncoder, texts: list[str], how: dict[str, Any], samples: int, quiet: bool
-) -> tuple[Landscape, Evoked | None]:
+def _evoked(
+    model: ConjureCrossEncoder, texts: list[str], samples: int, quiet: bool
+) -> Evoked | None:
     from conjure_st.evoked import evoke
-    from conjure_st.landscape import landscape
 
-    found = landscape(model, texts, **how, show_progress_bar=not quiet)
     if not samples:
-        return found, None
-    return found, evoke(model, texts, samples=samples, side=SIDE, show_progress_bar=not quiet)
+        return None
+    return evoke(model, texts, samples=samples, side=SIDE, show_progress_bar=not quiet)
 
 
 def _document(
@@ -232,27 +241,37 @@ def _document(
     }
 
 
+def _shown(found: Landscape, document: dict[str, Any], wrote: list[str], table: bool) -> str:
+    """What people are told: the files, or where one is missing or none was wanted, the numbers."""
+    from conjure_st.landscape_report import as_table
+
+    blocks = [as_table(found)] if table or not wrote else []
+    blocks += [_ending(found, document), *(["\n".join(wrote)] if wrote else [])]
+    return "\n\n".join(blocks)
+
+
 def _ending(found: Landscape, document: dict[str, Any]) -> str:
     from conjure_st.landscape_report import summary
 
     return f"{summary(found)}; {document['nfe']:,} {'tokens' if found.textual else 'NFE'}"
 
 
-def _draw_pictures(
+def _figures(
     found: Landscape, evoked: Evoked | None, map_out: Path | None, sheet_out: Path | None
-) -> None:
+) -> Iterator[tuple[Path, Axes]]:
+    """Map and contact sheet, each drawn when the one before it is written."""
     if map_out and evoked is None:
         from conjure_st.plots.text_plane import text_plane
 
-        _draw(map_out, text_plane(found))
+        yield map_out, text_plane(found)
     elif map_out and evoked:
         from conjure_st.plots.plane import plane
 
-        _draw(map_out, plane(found, evoked))
+        yield map_out, plane(found, evoked)
     if sheet_out and evoked:
         from conjure_st.plots.sheet import sheet
 
-        _draw(sheet_out, sheet(evoked))
+        yield sheet_out, sheet(evoked)
 
 
 def _write(path: Path, found: Landscape, document: dict[str, Any]) -> None:

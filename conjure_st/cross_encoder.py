@@ -19,7 +19,8 @@ from conjure_st.engines import survivors
 from conjure_st.generator import Process
 from conjure_st.measures import Measures
 from conjure_st.module import ConjureModule, Similarity
-from conjure_st.saved import saved_model_type
+from conjure_st.paths import expanded
+from conjure_st.saved import check_as_saved, saved_model_type
 from conjure_st.texts import Pair, as_lists, check_pairs, listed
 
 Strategy = Literal["exact", "race"]
@@ -28,6 +29,8 @@ PAIRS_AT_ONCE = 4096
 """Pairs of one call of the module: they share batches, and their inner products some megabytes."""
 
 _PREDICT_ARGUMENTS = list(inspect.signature(CrossEncoder.predict).parameters)[1:]
+_RANK_ARGUMENTS = list(inspect.signature(CrossEncoder.rank).parameters)[4:]
+"""After top_k."""
 
 
 class ConjureCrossEncoder(Measures):
@@ -102,21 +105,11 @@ class ConjureCrossEncoder(Measures):
         }
         kind = saved_model_type(model_name_or_path)
         if kind is not None:
-            if kind != self.model_type:
-                raise ValueError(
-                    f"{model_name_or_path} is a saved {kind}, not a CrossEncoder. Open it with "
-                    "that class, or make a model anew from the one that it was made from."
-                )
-            asked = {"process": process, "variant": variant, "revision": revision}
-            given = [name for name, value in asked.items() if value is not None]
-            if given or similarity is not None:
-                raise ValueError(
-                    f"{model_name_or_path} is a saved ConjureCrossEncoder and has its own "
-                    f"{' and '.join(given) or 'similarity'}. Leave that out, or make a model anew "
-                    "from the one that this was made from."
-                )
+            asked: dict[str, Any] = {"process": process, "similarity": similarity}
+            asked |= {"variant": variant, "revision": revision}
+            check_as_saved(model_name_or_path, kind, self.model_type, asked)
             super().__init__(
-                str(Path(model_name_or_path).expanduser()),
+                str(expanded(model_name_or_path)),
                 activation_fn=activation_fn,
                 token=token,
                 model_kwargs={"dtype": dtype} if dtype else None,
@@ -217,14 +210,14 @@ class ConjureCrossEncoder(Measures):
                     f'strategy="race" looks for the best top_k documents, and top_k={top_k}. '
                     "Pass, for example, top_k=10."
                 )
-            given = dict(zip(("return_documents", "prompt_name", "prompt"), args, strict=False))
-            prompt, name = ((given | kwargs).get(key) for key in ("prompt", "prompt_name"))
-            if not isinstance(kwargs.get("device"), list) and kwargs.get("pool") is None:
-                self._resolve_inference_device(kwargs.get("device"))
+            given = dict(zip(_RANK_ARGUMENTS, args, strict=False)) | kwargs
+            if not isinstance(given.get("device"), list) and given.get("pool") is None:
+                self._resolve_inference_device(given.get("device"))
             pairs = self.module.pairs(
-                [(query, document) for document in documents], self._resolve_prompt(prompt, name)
+                [(query, document) for document in documents],
+                self._resolve_prompt(given.get("prompt"), given.get("prompt_name")),
             )
-            chosen = self._shortlist(pairs, top_k, bool(kwargs.get("show_progress_bar")))
+            chosen = self._shortlist(pairs, top_k, bool(given.get("show_progress_bar")))
         some = [documents[i] for i in chosen]
         ranking = super().rank(query, some, top_k, *args, **kwargs)
         return [{**place, "corpus_id": chosen[int(place["corpus_id"])]} for place in ranking]

@@ -6,7 +6,6 @@ a model_index.json, a transformers model a config.json.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from conjure_st.denoisers import Denoiser, load
 from conjure_st.denoisers.loading import EMBEDDED as DIFFUSION
 from conjure_st.denoisers.loading import PICKLES
 from conjure_st.generator import Process, process_of
+from conjure_st.paths import expanded, read_object
 from conjure_st.process import GenerativeProcess
 from conjure_st.textual.language_model import LanguageModel
 from conjure_st.textual.loading import EMBEDDED as LANGUAGE
@@ -75,16 +75,16 @@ def is_language_model(model: Any, process: Process | None, loading: dict[str, An
         return True
     if not isinstance(model, (str, Path)):
         return False
-    name, path = str(model), Path(model).expanduser()
+    name, path = str(model), expanded(model)
     if name in DIFFUSION or name in LANGUAGE:
         return name in LANGUAGE
     if (path / "modules.json").is_file() and (path / "config.json").is_file():
         # A folder that `save_pretrained` of a sentence-transformers model wrote.
-        saved = json.loads((path / "config.json").read_text(encoding="utf-8")).get("process", {})
+        saved = read_object(path / "config.json").get("process", {})
         return isinstance(process_of(saved), TextualProcess)
     if path.is_dir() and (path / "config.json").is_file():
         # A part of a pipeline has a config.json as well, of diffusers.
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        config = read_object(path / "config.json")
         return "_class_name" not in config and not (path / "model_index.json").is_file()
     is_file = path.suffix in (*PICKLES, ".safetensors") or path.exists()
     if is_file or name.count("/") > 1 or name.startswith((".", "/", "~")):

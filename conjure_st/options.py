@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from conjure_st.paths import expanded
 from conjure_st.process import WEIGHTINGS, GenerativeProcess
 from conjure_st.settings import PRECISIONS
 from conjure_st.terminal import hush
@@ -187,7 +187,7 @@ def load(quiet: bool, settings: dict[str, Any], make: Callable[..., Any] | None 
     from conjure_st.cross_encoder import ConjureCrossEncoder
 
     check_device(settings["device"])
-    process = _process(settings)
+    process = process_asked(settings)
     named = ("similarity", "device", "dtype", "variant", "revision", "local_files_only", "cache")
     chosen = {name: settings[name] for name in named if settings[name]}
     try:
@@ -198,7 +198,7 @@ def load(quiet: bool, settings: dict[str, Any], make: Callable[..., Any] | None 
         ) from error
 
 
-def _process(settings: dict[str, Any]) -> Process | None:
+def process_asked(settings: dict[str, Any]) -> Process | None:
     """What the options say of the process; None is the model's own, or its defaults.
 
     Raises:
@@ -260,7 +260,7 @@ def _answers(model: str, settings: dict[str, Any]) -> bool:
     from conjure_st.denoisers.loading import EMBEDDED
     from conjure_st.textual import loading as textual
 
-    if model in EMBEDDED or model in textual.EMBEDDED or Path(model).expanduser().exists():
+    if model in EMBEDDED or model in textual.EMBEDDED or expanded(model).exists():
         return True
     try:
         found = [

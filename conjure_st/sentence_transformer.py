@@ -25,7 +25,8 @@ from conjure_st.card import (
 from conjure_st.embedding_module import ConjureEmbeddingModule, Dimension
 from conjure_st.engines import Embedder
 from conjure_st.generator import Process
-from conjure_st.saved import saved_model_type
+from conjure_st.paths import expanded
+from conjure_st.saved import check_as_saved, saved_model_type
 from conjure_st.texts import check_text
 
 
@@ -136,11 +137,6 @@ class ConjureSentenceTransformer(SentenceTransformer):
             # own about a trained model.
             self._model_card_text = _card(module)  # type: ignore[assignment]
         else:
-            if kind != self.model_type:
-                raise ValueError(
-                    f"{model_name_or_path} is a saved {kind}, not a SentenceTransformer. Open it "
-                    "with that class, or make a model anew from the one that it was made from."
-                )
             asked = {
                 "process": process,
                 "dimension": None if dimension == "auto" else dimension or "None",
@@ -148,15 +144,9 @@ class ConjureSentenceTransformer(SentenceTransformer):
                 "variant": variant,
                 "revision": revision,
             }
-            given = [name for name, value in asked.items() if value is not None]
-            if given:
-                raise ValueError(
-                    f"{model_name_or_path} is a saved ConjureSentenceTransformer and has its own "
-                    f"{' and '.join(given)}. Leave that out, or make a model anew from the "
-                    "one that this was made from."
-                )
+            check_as_saved(model_name_or_path, kind, self.model_type, asked)
             super().__init__(
-                str(Path(model_name_or_path).expanduser()),
+                str(expanded(model_name_or_path)),
                 token=token,
                 model_kwargs={"dtype": dtype} if dtype else None,
                 **common,

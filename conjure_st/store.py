@@ -23,6 +23,7 @@ import torch
 from platformdirs import user_cache_path
 from torch import Tensor
 
+from conjure_st.paths import expanded
 from conjure_st.store_bytes import (
     checksum,
     pack,
@@ -50,7 +51,7 @@ def default_folder() -> Path | None:
     named = os.environ.get(ENVIRONMENT, "")
     if named.lower() == "off":
         return None
-    return Path(named).expanduser() if named else user_cache_path("conjure-st", appauthor=False)
+    return expanded(named) if named else user_cache_path("conjure-st", appauthor=False)
 
 
 AT_ONCE = 10_000
@@ -68,13 +69,13 @@ class Store:
         max_bytes: of files and rows, a row counting what it adds to the index; 20 GiB by default.
 
     Raises:
-        ValueError: max_bytes is negative.
+        ValueError: max_bytes is negative, or the folder is of a user that there is not.
     """
 
     def __init__(self, folder: str | Path, max_bytes: int = 20 << 30) -> None:
         if max_bytes < 0:
             raise ValueError(f"max_bytes={max_bytes} is negative. Pass 0 to keep nothing.")
-        self.folder, self.max_bytes = Path(folder).expanduser(), max_bytes
+        self.folder, self.max_bytes = expanded(folder), max_bytes
         self._index = Index(self.folder / f"v{FORMAT}")
         self._readable = self._writable = True
         self._said: set[str] = set()

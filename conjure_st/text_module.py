@@ -19,6 +19,7 @@ from conjure_st.denoisers import Denoiser
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.generator import Process, process_of
 from conjure_st.loading import EMBEDDED, load_generator
+from conjure_st.paths import expanded
 from conjure_st.placement import after_cast, device_of, precision_of
 from conjure_st.settings import whole_number
 from conjure_st.texts import beginning
@@ -80,9 +81,7 @@ class TextModule(InputModule):
         else:
             self.generator = load_generator(model, process, **loading)
         # A folder or a file has no name that means the same elsewhere.
-        named = isinstance(model, str) and (
-            model in EMBEDDED or not Path(model).expanduser().exists()
-        )
+        named = isinstance(model, str) and (model in EMBEDDED or not expanded(model).exists())
         self.saved_name: str | None = model if named else None
         self.revision: str | None = loading.get("revision")
         if self.saved_name is not None and "@" in self.generator.identity:

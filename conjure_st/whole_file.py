@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import tempfile
+import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 
@@ -48,6 +49,25 @@ def write_whole(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritten(path, error) from error
+
+
+def is_same_file(path: Path, other: Path) -> bool:
+    """Whether two paths lead to one file that is there, however they are written."""
+    return path.exists() and other.exists() and path.samefile(other)
+
+
+def would_collide(path: Path, other: Path) -> bool:
+    """Whether files written to two paths might be one file.
+
+    Of files that are not there yet the names tell, which most disks of macOS and Windows take for
+    the same where only their case or the composition of their letters differs.
+    """
+    if path.exists() and other.exists():
+        return path.samefile(other)
+    first, second = (
+        unicodedata.normalize("NFC", str(place.resolve())).casefold() for place in (path, other)
+    )
+    return first == second
 
 
 def _unwritten(path: Path, error: OSError) -> OSError:

@@ -46,6 +46,14 @@ def test_three_formats_say_the_same(tmp_path: Path, name: str, content: str) -> 
     assert (found.name, found.kind, found.unit.tolist()) == (name, "similarity", [0, 1, 2])
 
 
+@pytest.mark.parametrize("name", ["pairs.tsv", "pairs.csv"])
+def test_long_texts_are_read(tmp_path: Path, name: str) -> None:
+    long, mark = "a cat " * 50_000, "\t" if name.endswith(".tsv") else ","
+    rows = [["score", "text1", "text2"], *([str(i), long, f"text {i}"] for i in range(3))]
+    file = written(tmp_path, name, "\n".join(mark.join(row) for row in rows))
+    assert read_pairs(file).pairs[2] == (long, "text 2")
+
+
 def test_a_column_of_labels_makes_classes(tmp_path: Path) -> None:
     rows = "label\tsentence1\tsentence2\n1\ta\tb\n0\tc\td\n1\te\tf\n"
     assert read_pairs(written(tmp_path, "p.tsv", rows)).kind == "classes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -46,6 +47,18 @@ def test_names_break_ties_and_leaves_keep_their_numbers() -> None:
         squareform(cophenet(other.linkage))[np.ix_(back, back)], squareform(cophenet(first.linkage))
     )
     assert is_valid_linkage(other.linkage)
+
+
+def test_one_long_name_does_not_make_all_take_as_much() -> None:
+    distances = matrix(12)
+    names = ["b" * 2_000_000, *(f"a{11 - i:02}" for i in range(11))]
+    tracemalloc.start()
+    found = arrange(distances, "jeffreys", names)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10e6  # and not 12 × 2,000,000 × 4
+    short = ["b", *names[1:]]
+    assert found.order == arrange(distances, "jeffreys", short).order
 
 
 def test_points_of_the_plane_are_found_again() -> None:

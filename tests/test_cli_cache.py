@@ -59,6 +59,16 @@ def test_the_folder_may_be_named(store: Store, tmp_path: Path) -> None:
     assert store.info().entries == 2
 
 
+def test_a_folder_of_the_user_s_home_is_found(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = invoke("info", "--folder", "~/cache", "--json")
+    assert json.loads(result.stdout)["entries"] == 2 and result.stderr == ""
+    absent = invoke("info", "--folder", "~/elsewhere")
+    assert absent.stderr.startswith(f"{tmp_path / 'elsewhere'} does not exist yet")
+
+
 def test_verify_fails_where_something_was_damaged(store: Store) -> None:
     result = invoke("verify")
     assert result.exit_code == 0

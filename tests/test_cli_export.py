@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,33 @@ def test_options_that_would_not_be_used_are_refused(
     result = run("export", str(tmp_path / "out"), "--model", "owner/name", *arguments)
     assert what in sentence(result, 2)
     assert names(tmp_path) == []
+
+
+def test_nothing_is_written_beside_the_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which may be a disk of its own, or a link, or the only place that is ours to write to."""
+    made: list[Path] = []
+    directory = tempfile.TemporaryDirectory
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        found = directory(*arguments, **options)
+        made.append(Path(found.name))
+        return found
+
+    monkeypatch.setattr("conjure_st.cli_export.tempfile.TemporaryDirectory", watched)
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
+    for folder in (tmp_path / "new", tmp_path / "link"):
+        exported(run, folder, "--model", "owner/name", *FAST)
+        assert made.pop().parent == folder and names(folder) == POINTER
+    assert names(tmp_path) == ["far", "link", "new"] and names(tmp_path / "far") == ["away"]
+
+
+def test_what_a_killed_export_left_does_not_stand_in_the_way(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "imagery"
+    (folder / ".conjure-st-x" / "pipeline").mkdir(parents=True)
+    exported(run, folder, "--model", "owner/name", *FAST)
+    assert names(folder) == [".conjure-st-x", *POINTER]
+    again = run("export", str(folder), "--model", "owner/name", *FAST)
+    assert "holds an earlier export. Pass --overwrite" in sentence(again, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -10,13 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.cluster.hierarchy import dendrogram, leaves_list, linkage
 from scipy.spatial.distance import pdist, squareform
 
 from conjure_st.evoked import Evoked
 from conjure_st.landscape import Landscape, LandscapeMeasure, arrange
 from conjure_st.plots import matrix as of_matrix
 from conjure_st.plots import plane as of_plane
-from conjure_st.plots.matrix import matrix
+from conjure_st.plots.matrix import branches, matrix
 from conjure_st.plots.plane import plane
 from conjure_st.plots.sheet import sheet
 from conjure_st.plots.style import FIRST, PAGE, SECOND
@@ -126,6 +128,30 @@ def test_the_tree_is_the_linkage_and_the_cut_is_marked() -> None:
     assert np.allclose(np.array(drawn) / drawn[-1], np.sort(merges) / merges.max())
     assert (near - cut.get_xdata()[0]) / drawn[-1] == pytest.approx(found.cut / merges.max())
     assert f"{found.clusters().max()} clusters at the cut" in "\n".join(words(axis))
+
+
+@pytest.mark.parametrize("count", [2, 3, 40, 150])
+@pytest.mark.parametrize("method", ["average", "single", "complete"])
+def test_branches_are_scipys(count: int, method: str) -> None:
+    distances = np.random.default_rng(count).random(count * (count - 1) // 2).round(1)  # with ties
+    merges = linkage(distances, method)
+    drawn = dendrogram(merges, no_plot=True)
+    # scipy puts leaf i at 10 i + 5.
+    found = [[*10 * places, *heights] for places, heights in branches(merges, leaves_list(merges))]
+    expected = np.concatenate([drawn["icoord"], drawn["dcoord"]], axis=1)
+    assert np.allclose(sorted(found), sorted(expected.tolist()))
+
+
+def test_a_tree_may_be_as_deep_as_it_has_leaves() -> None:
+    count = 2 * sys.getrecursionlimit()
+    made = np.arange(count, 2 * count - 2)
+    first = np.concatenate([[0], made])
+    merges = np.stack(
+        [first, np.arange(1, count), np.arange(1, count), np.arange(2, count + 1)], axis=1
+    ).astype(float)
+    *_, (places, heights) = branches(merges, range(count))
+    assert places[2:].tolist() == [count - 0.5] * 2
+    assert heights.tolist() == [count - 2, count - 1, count - 1, 0]
 
 
 def test_colours_have_a_unit() -> None:

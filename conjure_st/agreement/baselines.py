@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -15,6 +16,7 @@ from conjure_st.cache import TrajectoryCache
 from conjure_st.denoisers.identity import folder_identity, weights_digest
 from conjure_st.embedding_module import ConjureEmbeddingModule
 from conjure_st.engines import embedder_of
+from conjure_st.paths import expanded
 from conjure_st.texts import Pair, check_pairs
 
 PAIRS_AT_ONCE = 4096
@@ -93,7 +95,7 @@ class Embeddings:
             self.name = name or str(model.model_card_data.model_name or type(model).__name__)
             self.settings |= {"model": None, "identity": weights_digest(model)}
         elif isinstance(model, (str, Path)):
-            folder = Path(model).expanduser()
+            folder = expanded(model)
             self._source = str(folder) if folder.is_dir() else str(model)
             self.name = name or (folder.name if folder.is_dir() else str(model))
             self.settings["model"] = None if folder.is_dir() else str(model)
@@ -145,7 +147,7 @@ class Embeddings:
         for start in range(0, len(checked), PAIRS_AT_ONCE):
             some = checked[start : start + PAIRS_AT_ONCE]
             first, second = (embedded[[place[pair[i]] for pair in some]] for i in (0, 1))
-            found.append(self.model.similarity_pairwise(first, second).double().cpu().numpy())
+            found.append(self.model.similarity_pairwise(first, second).cpu().double().numpy())
         return np.concatenate(found)[None]
 
     def nfe(self, pairs: Sequence[Pair]) -> int:
@@ -190,7 +192,7 @@ class Embeddings:
                 "the name, pass a folder that SentenceTransformer.save_pretrained wrote, or leave "
                 f"this row out. ({_first_line(error)})"
             ) from error
-        except ValueError as error:
+        except (SafetensorError, ValueError) as error:
             raise ValueError(
                 f"{self._source!r} could not be loaded as a SentenceTransformer. Pass one, a "
                 "folder that SentenceTransformer.save_pretrained wrote, or leave this row out. "

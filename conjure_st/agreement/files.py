@@ -78,6 +78,7 @@ def read_pairs(path: str | Path, columns: Sequence[str] | None = None) -> Judged
 def _rows(content: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers and cells by column of a table with a head."""
     tabs = path.suffix.lower() == ".tsv"
+    csv.field_size_limit(2**31 - 1)  # a text may be longer than the 131,072 characters of csv
     reader = csv.reader(
         io.StringIO(content, newline=""),
         delimiter="\t" if tabs else ",",

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from PIL.Image import Image
+from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModel
 
 from conjure_st.denoisers.identity import folder_identity, weights_digest
+from conjure_st.paths import expanded
 
 SIDE = 8
 """Of a small picture: 192 numbers, which hold where there is which colour and nothing finer."""
@@ -64,7 +66,7 @@ class VisionModel:
     """
 
     def __init__(self, model: str | Path, device: str | torch.device = "cpu") -> None:
-        folder = Path(model).expanduser()
+        folder = expanded(model)
         self._source = str(folder) if folder.is_dir() else str(model)
         self.device = torch.device(device)
         self.name = f"{folder.name} {folder_identity(folder)}" if folder.is_dir() else str(model)
@@ -117,7 +119,7 @@ class VisionModel:
                 "the name, pass a folder with model and image processor, or features=None for "
                 f"small pictures. ({_first_line(error)})"
             ) from error
-        except ValueError as error:
+        except (SafetensorError, ValueError) as error:
             raise ValueError(_refusal(source, _first_line(error))) from error
         if not hasattr(model, "get_image_features") and model.main_input_name != "pixel_values":
             raise ValueError(_refusal(source, f"{type(model).__name__} does not take pictures."))

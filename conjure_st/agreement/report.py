@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
-import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 
 from conjure_st.agreement.compare import Comparison, Difference, Estimate, Line
 from conjure_st.table import harmless, table
+from conjure_st.whole_file import write_whole
 
 NAMES = {
     "spearman": "Spearman",
@@ -117,12 +116,8 @@ def write(path: Path, comparisons: Sequence[Comparison], about: dict[str, Any]) 
         content = as_csv(comparisons)
     else:
         content = "\n".join(as_markdown(c) for c in comparisons)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # A lone surrogate has no bytes of its own.
+    write_whole(path, content.encode("utf-8", "backslashreplace"))
 
 
 def _cells(comparison: Comparison) -> list[list[str]]:

@@ -29,6 +29,7 @@ from conjure_st.denoisers.protocol import Denoiser
 from conjure_st.denoisers.sd3 import SD3Denoiser
 from conjure_st.denoisers.single_file import pipeline_from_file
 from conjure_st.denoisers.unet import UNetDenoiser
+from conjure_st.paths import expanded, read_object
 from conjure_st.placement import check_device, precision_of
 from conjure_st.process import GenerativeProcess
 
@@ -100,14 +101,9 @@ def load(
             f"A model is a name, a path or a diffusers pipeline, not {type(model).__name__}."
         )
     arithmetic: torch.dtype = getattr(torch, precision or "float32")
-    path = EMBEDDED.get(str(model), Path(model).expanduser())
+    path = path_of(model)
     folder: Path | None = None
     hub = {"revision": revision, "token": token, "local_files_only": local_files_only}
-    if path.suffix in PICKLES:
-        raise ValueError(
-            f"{path} is a pickled checkpoint, and unpickling runs whatever code it holds. "
-            "Convert it to .safetensors (diffusers' conversion scripts do) and pass that."
-        )
     if path.suffix == ".safetensors":
         pipeline = pipeline_from_file(path, arithmetic, token, local_files_only)
         identity = file_identity(path)
@@ -117,6 +113,36 @@ def load(
         pipeline = _from_folder(folder, options, trust_remote_code)
     pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return _adapt(pipeline, process, identity, folder, {**hub, "variant": variant})
+
+
+def path_of(model: str | Path) -> Path:
+    """The file or folder that a name stands for, which of a model on the hub there is not.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder, or it holds no pipeline.
+        ValueError: it is a pickled checkpoint.
+    """
+    name, path = str(model), EMBEDDED.get(str(model), expanded(model))
+    if path.suffix in PICKLES:
+        raise ValueError(
+            f"{path} is a pickled checkpoint, and unpickling runs whatever code it holds. "
+            "Convert it to .safetensors (diffusers' conversion scripts do) and pass that."
+        )
+    if path.suffix == ".safetensors":
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no file {path}.")
+    elif path.is_dir():
+        if not (path / "model_index.json").exists():
+            raise FileNotFoundError(
+                f"{path} is a folder without model_index.json, so it is not a diffusers "
+                "pipeline. Pass the folder that save_pretrained wrote."
+            )
+    elif name in EMBEDDED or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise FileNotFoundError(
+            f"There is no file or folder {name!r}, and it is not a model id of the form "
+            f"owner/name. Models that come with conjure-st: {', '.join(EMBEDDED)}, picturebook-lm."
+        )
+    return path
 
 
 def _adapt(
@@ -168,12 +194,12 @@ def _vae_of(
     if folder is None or config_file is None or not config_file.exists():
         # Not downloaded: every such model on the hub has a VAE of the pipeline's default factor.
         return int(pipeline.vae_scale_factor), partial(_load_vae, folder, hub)
-    channels = json.loads(config_file.read_text()).get("block_out_channels", [])
+    channels = read_object(config_file).get("block_out_channels", [])
     return 2 ** (len(channels) - 1), partial(_load_vae, folder, hub)
 
 
 def _load_vae(folder: Path | None, hub: dict[str, Any]) -> Any:
-    index = json.loads((folder / "model_index.json").read_text()) if folder else {}
+    index = read_object(folder / "model_index.json") if folder else {}
     name = index.get("vae", [None, None])[1]
     if folder is None or name is None:
         return None
@@ -192,17 +218,7 @@ def _folder_of(
     """The local folder of a pipeline and its identity, downloaded if need be."""
     suffix = f"+{variant}" if variant else ""
     if path.is_dir():
-        if not (path / "model_index.json").exists():
-            raise FileNotFoundError(
-                f"{path} is a folder without model_index.json, so it is not a diffusers "
-                "pipeline. Pass the folder that save_pretrained wrote."
-            )
         return path, folder_identity(path) + suffix
-    if name in EMBEDDED or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise FileNotFoundError(
-            f"There is no file or folder {name!r}, and it is not a model id of the form "
-            f"owner/name. Models that come with conjure-st: {', '.join(EMBEDDED)}, picturebook-lm."
-        )
     try:
         downloaded = DiffusionPipeline.download(
             name,
@@ -224,7 +240,12 @@ def _folder_of(
 
 
 def _from_folder(folder: Path, options: dict[str, Any], trust_remote_code: bool) -> Any:
-    index = json.loads((folder / "model_index.json").read_text())
+    index = read_object(folder / "model_index.json")
+    if "_class_name" not in index:
+        raise ValueError(
+            f"{folder / 'model_index.json'} is damaged: it names no class of a pipeline "
+            "(_class_name). Fetch it again."
+        )
     name = index["_class_name"]
     cls: Any = DiffusionPipeline
     if isinstance(name, str) and not hasattr(diffusers, name):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.cluster.hierarchy import dendrogram
 
 from conjure_st.landscape import Landscape
 from conjure_st.plots.captions import quoted
@@ -108,17 +108,15 @@ def _write_numbers(axis: Axes, shown: np.ndarray) -> None:
 
 def _draw_tree(axis: Axes, landscape: Landscape, inch: float) -> None:
     """The dendrogram to the left of the cells, its scale below it, and the cut."""
-    drawn = dendrogram(landscape.arrangement.linkage, no_plot=True)
     count = len(landscape.texts)
     highest = float(landscape.arrangement.linkage[:, 2].max())
     width = (_TREE - 0.25) * inch
     scale = width / highest if highest > 0 else 0.0
     near = -0.06 * inch
-    for leaves, heights in zip(drawn["icoord"], drawn["dcoord"], strict=True):
-        # scipy puts leaf i at 10 i + 5.
+    for across, heights in branches(landscape.arrangement.linkage, landscape.arrangement.order):
         axis.plot(
-            near - np.array(heights) * scale,
-            np.array(leaves) / 10,
+            near - heights * scale,
+            across,
             color=FIRST,
             linewidth=0.8 if count <= NAMED else 0.5,
         )
@@ -143,6 +141,25 @@ def _draw_tree(axis: Axes, landscape: Landscape, inch: float) -> None:
             ha="left" if note == at_cut else "center",
             va="top",
         )
+
+
+def branches(linkage: np.ndarray, order: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The lines of a dendrogram: scipy's own function calls itself once for each of its levels.
+
+    Args:
+        linkage: [N - 1, 4], scipy's linkage matrix.
+        order: the N leaves from first to last; the i-th is at i + ½.
+
+    Yields:
+        Of each merge the four corners of its branch: places among the leaves, and heights.
+    """
+    count = len(order)
+    places, heights = np.zeros(2 * count - 1), np.zeros(2 * count - 1)
+    places[order] = np.arange(count) + 0.5
+    for made, (first, second, height, _) in enumerate(linkage, count):
+        i, j = int(first), int(second)
+        places[made], heights[made] = (places[i] + places[j]) / 2, height
+        yield places[[i, i, j, j]], np.array([heights[i], height, height, heights[j]])
 
 
 def _labels(landscape: Landscape) -> list[tuple[float, str]]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from conjure_st.denoisers.identity import config_text, folder_identity, weights_digest
+from conjure_st.paths import expanded
 from conjure_st.placement import check_device, precision_of
 from conjure_st.textual.language_model import LanguageModel, constants, put_back
 from conjure_st.textual.process import TextualProcess
@@ -94,22 +97,15 @@ def load_language_model(
             put_back(ready, kept)
         identity = _identity(ready, tokenizer)
     elif isinstance(model, (str, Path)):
-        path = EMBEDDED.get(str(model), Path(model).expanduser())
-        if not path.is_dir() and (path.exists() or str(model).count("/") > 1):
-            raise FileNotFoundError(
-                f"There is no folder {str(model)!r} of a transformers model. Pass such a folder, "
-                "or a model id of the hub."
-            )
-        source = called = str(path) if path.is_dir() else str(model)
         hub: dict[str, Any] = {
             "revision": revision,
             "token": token,
             "local_files_only": local_files_only,
             "trust_remote_code": trust_remote_code,
         }
-        try:
-            config = AutoConfig.from_pretrained(source, **hub)
-            check_causal(config, source)
+        source, config = configuration(model, **hub)
+        called, path = source, Path(source)
+        with _named(source):
             if not path.is_dir():
                 place = {key: hub[key] for key in ("revision", "token", "local_files_only")}
                 # A folder of the hub's cache: .../snapshots/<commit>/config.json
@@ -123,13 +119,6 @@ def load_language_model(
                 use_safetensors=True,
                 **hub,
             )
-        except (SafetensorError, json.JSONDecodeError, RuntimeError) as error:
-            raise ValueError(
-                f"The language model in {source} could not be loaded: {error} Files may be "
-                "missing, or cut short by a broken download; fetch them again."
-            ) from error
-        except (OSError, HTTPError) as error:
-            raise OSError(_unreachable(source, path.is_dir(), error)) from error
         ready.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         suffix = f"+{variant}" if variant else ""
         identity = (folder_identity(path) if path.is_dir() else f"{source}@{commit}") + suffix
@@ -154,6 +143,43 @@ def load_language_model(
     # else prompts of one length go together, and are read again for each token
     made.keeps_prefix = made.keeps_prefix and made.pads_before()
     return made
+
+
+def configuration(model: str | Path, **hub: Any) -> tuple[str, PreTrainedConfig]:
+    """Folder or name of a causal language model and its configuration; no weights are read.
+
+    Args:
+        model: a name or folder; see `load_language_model`.
+        hub: its arguments that say which files are meant.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: as `load_language_model`.
+    """
+    path = EMBEDDED.get(str(model), expanded(model))
+    if not path.is_dir() and (path.exists() or str(model).count("/") > 1):
+        raise FileNotFoundError(
+            f"There is no folder {str(model)!r} of a transformers model. Pass such a folder, "
+            "or a model id of the hub."
+        )
+    source = str(path) if path.is_dir() else str(model)
+    with _named(source):
+        config = AutoConfig.from_pretrained(source, **hub)
+    check_causal(config, source)
+    return source, config
+
+
+@contextmanager
+def _named(source: str) -> Iterator[None]:
+    """What transformers and the hub say, in sentences that name the model."""
+    try:
+        yield
+    except (SafetensorError, json.JSONDecodeError, RuntimeError) as error:
+        raise ValueError(
+            f"The language model in {source} could not be loaded: {error} Files may be "
+            "missing, or cut short by a broken download; fetch them again."
+        ) from error
+    except (OSError, HTTPError) as error:
+        raise OSError(_unreachable(source, Path(source).is_dir(), error)) from error
 
 
 def check_causal(config: PreTrainedConfig, name: str) -> None:
