@@ -29,8 +29,8 @@ def saved_model_type(model: Any) -> str | None:
     kind = "SentenceTransformer"
     if config.is_file():
         kind = str(read_object(config).get("model_type", kind))
-    read_json(folder / "modules.json")  # what is cut short is not taken for someone else's
-    if not is_ours(folder):
+    # What is cut short is not taken for someone else's.
+    if not _written_here(read_json(folder / "modules.json")):
         raise ValueError(
             f"{model} is a {kind} of sentence-transformers, and neither a text-to-image nor a "
             f"language model. Open it with sentence_transformers.{kind}."
@@ -70,7 +70,13 @@ def check_as_saved(
 def is_ours(folder: Path) -> bool:
     """Whether a folder of sentence-transformers is one that save_pretrained wrote here."""
     try:
-        modules = read_json(folder / "modules.json")
+        return _written_here(read_json(folder / "modules.json"))
+    except (OSError, ValueError):
+        return False  # missing or damaged
+
+
+def _written_here(modules: Any) -> bool:
+    try:
         return [module["type"].startswith("conjure_st.") for module in modules] == [True]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return False  # missing, or written by someone else
+    except (TypeError, KeyError, AttributeError):
+        return False  # written by someone else

@@ -12,25 +12,15 @@ from typing import Any
 import pytest
 from click.testing import Result
 from test_cli import Run, invoke
-from test_evoked import gaussian
+from test_cli_matrix import FAST, run
+from test_cli_matrix import TEXTS as KNOWN
 
-from conjure_st import GenerativeProcess
 from conjure_st.whole_file import is_same_file, would_collide
 
-FAST = ["--steps", "2", "--samples", "2"]
-TEXTS = ("a cat", "a kitten", "a red car", "the sea at night")
+__all__ = ["run"]  # a fixture
+
+TEXTS = KNOWN[:4]
 FULL = "cannot be written: No space left on device."
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The command line over an analytic process instead of a diffusion model."""
-
-    def load(model: Any, process: GenerativeProcess | None, **_: Any) -> Any:
-        return gaussian(process or GenerativeProcess(), TEXTS)
-
-    monkeypatch.setattr("conjure_st.loading.load", load)
-    return invoke
 
 
 @pytest.fixture
