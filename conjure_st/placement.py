@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -36,6 +37,21 @@ def device_of(pipeline: Any, network: Any) -> torch.device:
     """
     offloaded = any(hasattr(network, hook) for hook in ("_hf_hook", "_diffusers_hook"))
     return torch.device(pipeline._execution_device if offloaded else network.device)
+
+
+def keep_wide(parts: Iterable[Any]) -> None:
+    """Put back to float32 what would overflow in float16, after a cast: T5's `wo`.
+
+    transformers keeps it so where it loads a model (`_keep_in_fp32_modules`), and not where `.to()`
+    casts one. Its infinities would be clamped within T5, and a text read wrongly.
+    """
+    for part in parts:
+        names = getattr(part, "_keep_in_fp32_modules", None)
+        if not names or getattr(part, "dtype", None) != torch.float16:
+            continue
+        for path, module in part.named_modules():
+            if path.rpartition(".")[2] in names:
+                module.float()
 
 
 def what_hinders(device: str | torch.device) -> str:

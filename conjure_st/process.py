@@ -70,7 +70,8 @@ class GenerativeProcess(Settings):
             a ready pipeline's own dtype.
         prompt_template: what every text is put into, at its one "{}".
         negative_prompt: the text of the unconditional process.
-        timestep_spacing: of the sampler's timesteps. None is the scheduler's own.
+        timestep_spacing: of the sampler's timesteps. None is the scheduler's own; where that is
+            "linspace" (PixArt's) and the sampler goes by equal strides, as DDIM's does, "trailing".
         compared_steps: numbers k of the steps at which two texts are compared, 0 the noisiest.
             Trajectories end at the last of them. None is every step.
 

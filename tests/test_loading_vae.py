@@ -68,3 +68,21 @@ def test_the_hub_is_not_asked_for_it_where_it_must_not_be(asked: Asked) -> None:
     denoiser.decode(denoiser.initial_noise([0]))
     [(_, options)] = asked
     assert options["local_files_only"] is True and options["token"] is None
+
+
+def test_a_vae_without_files_of_the_variant_is_had_in_its_plain_ones(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Stable Diffusion 3.5's is; the pipeline's other parts are loaded so by diffusers."""
+    variants: list[str | None] = []
+
+    def from_pretrained(cls: type, source: Any, variant: str | None, **_: Any) -> Any:
+        variants.append(variant)
+        if variant == "fp16":
+            raise OSError("no file named diffusion_pytorch_model.fp16.safetensors")
+        return stable_diffusion().vae
+
+    monkeypatch.setattr(AutoencoderKL, "from_pretrained", classmethod(from_pretrained))
+    denoiser = hub_model()
+    assert len(denoiser.decode(denoiser.initial_noise([0]))) == 1
+    assert variants == ["fp16", None]

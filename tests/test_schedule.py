@@ -4,9 +4,11 @@ import pytest
 import torch
 from conftest import ddim, pixart, sd3, stable_diffusion
 from diffusers import (
+    DDIMScheduler,
     DPMSolverMultistepScheduler,
     EDMEulerScheduler,
     FlowMatchEulerDiscreteScheduler,
+    PNDMScheduler,
 )
 
 from conjure_st.denoisers import load
@@ -197,6 +199,35 @@ def test_a_scheduler_without_the_setting_does_not_make_ddim_clip():
     assert made.config.clip_sample is False
 
 
+@pytest.mark.parametrize("steps", [5, 8, 10, 20])
+@pytest.mark.parametrize("scheduler", ["auto", "DDPMScheduler"])
+def test_the_network_is_told_the_noise_that_its_states_have(steps, scheduler):
+    """A PixArt says "linspace", and DDIM's step leads to t - 1000//T all the same."""
+    own = DPMSolverMultistepScheduler(timestep_spacing="linspace")
+    made = make_scheduler(own, GenerativeProcess(scheduler=scheduler, steps=steps))
+    schedule = measure(made, 1.0, "epsilon")
+    assert schedule.timesteps[0] == 999
+    levels = schedule.alphas_cumprod
+    assert schedule.a[:-1] == pytest.approx((levels[1:] / levels[:-1]).sqrt(), rel=1e-4)
+
+
+def test_linspace_is_refused_where_steps_are_of_equal_strides():
+    own, spaced = ddim(), GenerativeProcess(timestep_spacing="linspace")
+    with pytest.raises(ValueError, match=r'goes by equal strides.*"trailing"'):
+        make_scheduler(own, spaced)
+    made = make_scheduler(own, spaced.replace(scheduler="EulerAncestralDiscreteScheduler"))
+    assert made.config.timestep_spacing == "linspace"
+
+
+@pytest.mark.parametrize(("own", "start"), [(PNDMScheduler, 901), (DDIMScheduler, 901)])
+def test_what_a_pipeline_mends_in_its_scheduler_stays_mended(own, start):
+    """StableDiffusionPipeline sets steps_offset=1 and clip_sample=False where neither is said."""
+    scheduler = own(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    denoiser = load(stable_diffusion(scheduler), GenerativeProcess())
+    assert denoiser.schedule.timesteps[0] == start
+    assert denoiser._scheduler.config.clip_sample is False
+
+
 def test_edm_s_noise_levels_are_refused():
     with pytest.raises(ValueError, match="EDMEulerScheduler has no alphas_cumprod"):
         make_scheduler(EDMEulerScheduler(), GenerativeProcess())
@@ -215,6 +246,18 @@ def test_ancestral_steps_are_finite_however_little_signal_the_first_state_has(st
     assert not schedule.obstacle
     assert bool(torch.stack([schedule.a, schedule.b, schedule.sigma]).isfinite().all())
     assert bool((schedule.sigma[:-1] > 0).all())
+
+
+@pytest.mark.parametrize("steps", range(1, 31))
+def test_ancestral_steps_are_finite_where_the_first_state_has_no_signal(steps):
+    """1 - ᾱ' - σ² is rounding alone there, of either sign in float64 as well."""
+    silent = ddim(
+        prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"
+    )
+    made = make_scheduler(silent, GenerativeProcess(steps=steps))
+    schedule = measure(made, 1.0, "v_prediction")
+    assert bool(torch.stack([schedule.a, schedule.b, schedule.sigma]).isfinite().all())
+    assert schedule.signal[0] < 1e-5
 
 
 def test_a_step_that_gives_nan_is_named(monkeypatch):

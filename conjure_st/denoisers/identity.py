@@ -40,9 +40,12 @@ def pipeline_identity(pipeline: Any) -> str:
     Loaded or fused LoRA weights are parameters, so they count; the scales that `set_adapters` gives
     them are not (fuse them). Parameters changed later do not count either: make the denoiser after
     changing them.
+
+    Raises:
+        ValueError: weights are offloaded to where they cannot be read.
     """
     digest = hashlib.sha256(type(pipeline).__name__.encode())
-    for name, component in sorted(pipeline.components.items()):
+    for name, component in sorted(unwrapped(pipeline).items()):
         if name in _ONLY_DRAWS or component is None:
             continue
         digest.update(f"\0{name}\0{type(component).__name__}\0".encode())
@@ -70,8 +73,19 @@ def weights_digest(network: torch.nn.Module) -> str:
     return f"sha256-{digest.hexdigest()}"
 
 
+def unwrapped(pipeline: Any) -> dict[str, Any]:
+    """A pipeline's parts by name, those that torch.compile has wrapped as they were before."""
+    return {name: getattr(part, "_orig_mod", part) for name, part in pipeline.components.items()}
+
+
 def _add_weights(digest: hashlib._Hash, network: torch.nn.Module) -> None:
     for key, value in sorted(network.state_dict().items()):
+        if value.is_meta:
+            raise ValueError(
+                f"{type(network).__name__}'s weights are offloaded, so that what the model is "
+                "cannot be read from them. Make the scorer before enable_sequential_cpu_offload(), "
+                "or use enable_model_cpu_offload()."
+            )
         digest.update(f"{key}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
         raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(raw.numpy().tobytes())

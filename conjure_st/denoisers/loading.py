@@ -22,7 +22,12 @@ from diffusers import DiffusionPipeline
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from safetensors import SafetensorError
 
-from conjure_st.denoisers.identity import file_identity, folder_identity, pipeline_identity
+from conjure_st.denoisers.identity import (
+    file_identity,
+    folder_identity,
+    pipeline_identity,
+    unwrapped,
+)
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.denoisers.pixart import PixArtDenoiser
 from conjure_st.denoisers.protocol import Denoiser
@@ -30,7 +35,7 @@ from conjure_st.denoisers.sd3 import SD3Denoiser
 from conjure_st.denoisers.single_file import pipeline_from_file
 from conjure_st.denoisers.unet import UNetDenoiser
 from conjure_st.paths import expanded, read_object
-from conjure_st.placement import check_device, precision_of
+from conjure_st.placement import check_device, keep_wide, precision_of
 from conjure_st.process import GenerativeProcess
 
 ADAPTERS: dict[str, type[PipelineDenoiser]] = {
@@ -95,6 +100,7 @@ def load(
         ready: Any = model
         if device is not None or precision is not None:
             ready.to(device, getattr(torch, precision) if precision else None)
+            keep_wide(ready.components.values())
         return _adapt(ready, process, pipeline_identity(ready), None, {})
     if not isinstance(model, (str, Path)):
         raise TypeError(
@@ -154,7 +160,7 @@ def _adapt(
 ) -> Denoiser:
     found = {
         name: type(part).__name__
-        for name, part in pipeline.components.items()
+        for name, part in unwrapped(pipeline).items()
         if isinstance(part, diffusers.ModelMixin) and name != "vae"
     }
     fitting = [
@@ -209,7 +215,14 @@ def _load_vae(folder: Path | None, hub: dict[str, Any]) -> Any:
         # A folder of the hub's cache: .../models--owner--name/snapshots/<commit>
         source = "/".join(folder.parent.parent.name.removeprefix("models--").split("--", 1))
         options["revision"] = folder.name
-    return getattr(diffusers, name).from_pretrained(source, **options)
+    make = getattr(diffusers, name).from_pretrained
+    try:
+        return make(source, **options)
+    except OSError:
+        if options.get("variant") is None:
+            raise
+        # A pipeline takes the plain files of a part that has none of the variant, and so does this.
+        return make(source, **{**options, "variant": None})
 
 
 def _folder_of(

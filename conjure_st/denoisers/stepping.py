@@ -32,6 +32,12 @@ _DISTILLED = frozenset(
         "TCDScheduler",
     }
 )
+_BY_EQUAL_STRIDES = ("DDIMScheduler", "DDIMParallelScheduler", "PNDMScheduler")
+"""Their step goes from timestep t to t - 1000//T, whatever the next timestep is."""
+
+
+LEAST_SIGNAL = 2.0**-40
+"""ᾱ of a step that has no signal."""
 
 
 def prediction_type_of(scheduler: Scheduler) -> str:
@@ -55,11 +61,11 @@ def make_scheduler(own: Scheduler, process: GenerativeProcess, image_tokens: int
         ValueError: no such scheduler, one that does not fit what the model predicts, or settings
             that it does not take.
     """
-    if type(own).__name__ in _DISTILLED:
+    if type(own).__name__ in _DISTILLED or _starts_like_turbo(own):
         warnings.warn(
-            f"This pipeline came with {type(own).__name__}, so its model is probably distilled "
-            "into few steps. Such models do not predict the score of a diffusion process, and "
-            "the theory behind these divergences does not cover them.",
+            f"This pipeline came with {type(own).__name__}{_spacing_told(own)}, so its model is "
+            "probably distilled into few steps. Such models do not predict the score of a "
+            "diffusion process, and the theory behind these divergences does not cover them.",
             stacklevel=2,
         )
     predicts = prediction_type_of(own)
@@ -89,9 +95,13 @@ def make_scheduler(own: Scheduler, process: GenerativeProcess, image_tokens: int
             changes = {"use_flow_sigmas": True, "prediction_type": predicts, "flow_shift": shift}
         elif "shift" in takes:
             changes = {"shift": shift}
-    if "clip_sample" in takes and "clip_sample" not in own.config:
+    if "clip_sample" in takes:
         # The class's default would clip latents to [-1, 1], which the model never was.
-        changes["clip_sample"] = False
+        changes["clip_sample"] = own.config.get("clip_sample", False)
+    if "steps_offset" in takes and "steps_offset" in own.config:
+        # Pipelines mend either in a configuration that still calls it a default, and
+        # from_config takes the class's in place of what is called one.
+        changes["steps_offset"] = own.config["steps_offset"]
     if process.timestep_spacing is not None:
         if "timestep_spacing" not in takes:
             raise ValueError(f"{wanted} has no timestep spacing. Pass timestep_spacing=None.")
@@ -99,6 +109,16 @@ def make_scheduler(own: Scheduler, process: GenerativeProcess, image_tokens: int
     # Settings that only another class has would each be warned about.
     settings = {k: v for k, v in own.config.items() if k in takes or k.startswith("_")}
     scheduler = cls.from_config(settings, **changes)
+    if wanted in _BY_EQUAL_STRIDES and scheduler.config.timestep_spacing == "linspace":
+        if process.timestep_spacing == "linspace":
+            raise ValueError(
+                f'{wanted} goes by equal strides, and timestep_spacing="linspace" does not: the '
+                'network would be told other noise levels than its states have. Pass "trailing" '
+                '(which begins at the last timestep as well), or scheduler="DDPMScheduler".'
+            )
+        # As the sampler does that the model came with, it begins at the last timestep.
+        changes["timestep_spacing"] = "trailing"
+        scheduler = cls.from_config(settings, **changes)
     if prediction_type_of(scheduler) != predicts:
         remedy = "scheduler=None (the pipeline's own)"
         raise ValueError(
@@ -112,8 +132,9 @@ def make_scheduler(own: Scheduler, process: GenerativeProcess, image_tokens: int
     for name in ("alphas_cumprod", "final_alpha_cumprod"):
         if isinstance(getattr(scheduler, name, None), torch.Tensor):
             # Ancestral steps take the root of 1 - ᾱ' - σ², which is next to nothing where ᾱ is:
-            # float32 makes it negative for some numbers of steps, and every state NaN.
-            setattr(scheduler, name, getattr(scheduler, name).double())
+            # float32 makes it negative for some numbers of steps, and every state NaN; where ᾱ is
+            # 0 (zero terminal SNR), so does float64.
+            setattr(scheduler, name, getattr(scheduler, name).double().clamp(min=LEAST_SIGNAL))
     scheduler.set_timesteps(process.steps, **arguments)
     last = getattr(scheduler, "alphas_cumprod", None)
     if last is not None and not hasattr(scheduler, "sigmas"):
@@ -190,6 +211,25 @@ class SchedulerSampler:
             self._scheduler.scale_model_input(x, t)
         after = self._scheduler.step(output, t, x, return_dict=False, **arguments)[0]
         return after.to(torch.float32)
+
+
+def _starts_like_turbo(own: Scheduler) -> bool:
+    """Whether a scheduler is set as SD-Turbo's, SDXL-Turbo's and Lightning's are.
+
+    They say nothing else of it. Models of many steps come with "leading" or "linspace", or with
+    zero terminal SNR.
+    """
+    config = own.config
+    return (
+        type(own).__name__ in ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler")
+        and config.timestep_spacing == "trailing"
+        and config.prediction_type == "epsilon"
+        and not config.get("rescale_betas_zero_snr", False)
+    )
+
+
+def _spacing_told(own: Scheduler) -> str:
+    return "" if type(own).__name__ in _DISTILLED else ' and timestep_spacing="trailing"'
 
 
 def _refuse_unknown_arguments(scheduler: Scheduler) -> None:

@@ -20,7 +20,8 @@ class UNetDenoiser(PipelineDenoiser):
     `time_ids` [N, 6] (original size, crop, target size: the picture's own, uncropped).
 
     Raises:
-        ValueError: the UNet takes more than latents and text (inpainting, depth, image prompts).
+        ValueError: the UNet takes more than latents and text (inpainting, depth, image prompts, a
+            guidance scale that was distilled into it).
     """
 
     covers = "Stable Diffusion 1.x and 2.x, SDXL"
@@ -35,6 +36,19 @@ class UNetDenoiser(PipelineDenoiser):
                 f"This UNet takes more than latents and a text (in_channels={config.in_channels}, "
                 f"out_channels={config.out_channels}, addition_embed_type={kind!r}). Pass a "
                 "text-to-image model."
+            )
+        more = {
+            name: config.get(name)
+            for name in ("time_cond_proj_dim", "class_embed_type")
+            if config.get(name) is not None
+        }
+        if config.get("encoder_hid_dim_type") == "ip_image_proj":
+            more["encoder_hid_dim_type"] = "ip_image_proj"  # an IP-Adapter was loaded
+        if more:
+            told = ", ".join(f"{name}={value!r}" for name, value in more.items())
+            raise ValueError(
+                f"This UNet takes more than latents and a text ({told}): a guidance scale, a "
+                "picture or a class. Pass a model of text alone; unload an IP-Adapter first."
             )
         self._pooled = kind == "text_time"
         super().__init__(pipeline, *args)
