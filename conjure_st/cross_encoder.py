@@ -16,6 +16,7 @@ from torch import nn
 from conjure_st.cache import TrajectoryCache
 from conjure_st.card import model_card
 from conjure_st.engines import survivors
+from conjure_st.filed import name_for_files
 from conjure_st.generator import Process
 from conjure_st.measures import Measures
 from conjure_st.module import ConjureModule, Similarity
@@ -35,6 +36,9 @@ _RANK_ARGUMENTS = list(inspect.signature(CrossEncoder.rank).parameters)[4:]
 
 class ConjureCrossEncoder(Measures):
     """Similarity of two texts by what they make a model of images draw, or a model of language say.
+
+    Threads may share a model, and take turns: `predict`, `rank`, `shortlist` and `divergence` wait
+    for one another.
 
     Args:
         model_name_or_path: "picturebook" (the embedded diffusion model, offline), a diffusers model
@@ -63,7 +67,8 @@ class ConjureCrossEncoder(Measures):
             texts into a sentence, use the process's prompt_template.
         default_prompt_name: which of them is used unasked.
         activation_fn: on the logits. None is the sigmoid for "normalised", nothing for "jeffreys".
-        model_card_data: see CrossEncoder.
+        model_card_data: see CrossEncoder. A saved folder's card is conjure-st's own; this is not
+            written into it.
 
     Raises:
         ValueError, TypeError, OSError: as `conjure_st.denoisers.load` and `load_language_model`.
@@ -112,7 +117,7 @@ class ConjureCrossEncoder(Measures):
                 str(expanded(model_name_or_path)),
                 activation_fn=activation_fn,
                 token=token,
-                model_kwargs={"dtype": dtype} if dtype else None,
+                model_kwargs={"dtype": dtype, "device": device},
                 **common,
             )
             self.scorer.batch_size = evaluation_batch_size
@@ -148,6 +153,12 @@ class ConjureCrossEncoder(Measures):
             )
         if max_length is not None:
             self.module.max_seq_length = max_length
+        name_for_files(
+            self,
+            self.module,
+            similarity=self.module.similarity,
+            activation_fn=repr(self.activation_fn),
+        )
 
     def predict(  # type: ignore[override]
         self, *args: Any, tolerance: float | None = None, **kwargs: Any
@@ -250,15 +261,16 @@ class ConjureCrossEncoder(Measures):
     def _shortlist(self, pairs: list[Pair], top_k: int, show_progress_bar: bool) -> list[int]:
         if not pairs:
             return []
-        self.module.follow_networks()
-        alive = set(
-            survivors(
-                self.scorer,
-                pairs[0][0],
-                [document for _, document in pairs],
-                top_k,
-                normalised=self.module.similarity == "normalised",
-                show_progress_bar=show_progress_bar,
+        with self.module.turn:
+            self.module.follow_networks()
+            alive = set(
+                survivors(
+                    self.scorer,
+                    pairs[0][0],
+                    [document for _, document in pairs],
+                    top_k,
+                    normalised=self.module.similarity == "normalised",
+                    show_progress_bar=show_progress_bar,
+                )
             )
-        )
         return [i for i, (_, document) in enumerate(pairs) if document in alive]

@@ -69,7 +69,8 @@ class ConjureEmbeddingModule(TextModule):
 
     def texts(self, inputs: Sequence[Any], prompt: str | None = None) -> list[str]:
         """Inputs as checked texts, what is read of them; a prompt goes before each."""
-        return [self.read(f"{prompt or ''}{check_text(text)}") for text in inputs]
+        with self.turn:
+            return [self.read(f"{prompt or ''}{check_text(text)}") for text in inputs]
 
     def preprocess(
         self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any
@@ -79,8 +80,9 @@ class ConjureEmbeddingModule(TextModule):
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Adds "sentence_embedding", [B, dimension] float32 on the model's device."""
-        self.follow_networks()
-        embeddings = self.embedder.embed(features["texts"])
+        with self.turn:
+            self.follow_networks()
+            embeddings = self.embedder.embed(features["texts"])
         features["sentence_embedding"] = embeddings.to(self.generator.device)
         return features
 

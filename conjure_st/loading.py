@@ -21,7 +21,7 @@ from conjure_st.denoisers import Denoiser, load
 from conjure_st.denoisers.loading import EMBEDDED as DIFFUSION
 from conjure_st.denoisers.loading import PICKLES
 from conjure_st.generator import Process, process_of
-from conjure_st.paths import expanded, read_object
+from conjure_st.paths import expanded, read_json, read_object
 from conjure_st.process import GenerativeProcess
 from conjure_st.textual.language_model import LanguageModel
 from conjure_st.textual.loading import EMBEDDED as LANGUAGE
@@ -45,7 +45,7 @@ def load_generator(
 
     Raises:
         ValueError, TypeError, OSError: as these; and a ValueError where a process is given to a
-            model of the other kind.
+            model of the other kind, or the hub has a saved model of ours under that name.
     """
     if isinstance(model, PreTrainedModel):
         raise TypeError(
@@ -89,21 +89,35 @@ def is_language_model(model: Any, process: Process | None, loading: dict[str, An
     is_file = path.suffix in (*PICKLES, ".safetensors") or path.exists()
     if is_file or name.count("/") > 1 or name.startswith((".", "/", "~")):
         return False
-    if process is not None:
-        return isinstance(process, TextualProcess)
-    return _on_the_hub(name, loading)
+    # Asked whatever the process says, as it also finds models that are to be opened otherwise.
+    found = _on_the_hub(name, loading)
+    return found if process is None else isinstance(process, TextualProcess)
+
+
+def written_here(modules: Any) -> bool:
+    """Whether a modules.json, as it was read, is of a model that save_pretrained wrote here."""
+    try:
+        return [module["type"].startswith("conjure_st.") for module in modules] == [True]
+    except (TypeError, KeyError, AttributeError):
+        return False  # written by someone else
 
 
 def _on_the_hub(name: str, loading: dict[str, Any]) -> bool:
-    """Whether a model id has a configuration of transformers and no diffusers pipeline."""
+    """Whether a model id has a configuration of transformers and no diffusers pipeline.
+
+    Raises:
+        ValueError: it is a saved model of ours, which has a configuration of its own.
+    """
     if "/" not in name:
         return True  # ids without an owner are those of old language models
     revision, token = loading.get("revision"), loading.get("token")
     # What is on disk is asked for first: a hub that does not answer takes half a minute to say so.
     for local in (True, False) if not loading.get("local_files_only") else (True,):
-        for file, means in (("model_index.json", False), ("config.json", True)):
+        for file in ("model_index.json", "modules.json", "config.json"):
             try:
-                hf_hub_download(name, file, revision=revision, token=token, local_files_only=local)
+                path = hf_hub_download(
+                    name, file, revision=revision, token=token, local_files_only=local
+                )
             except LocalEntryNotFoundError:
                 if not local:
                     return False  # it cannot be reached, and the loader says what to do
@@ -112,5 +126,19 @@ def _on_the_hub(name: str, loading: dict[str, Any]) -> bool:
             except (OSError, HTTPError, ValueError):
                 return False
             else:
-                return means
+                if file != "modules.json":
+                    return file == "config.json"
+                _check_not_saved_here(name, read_json(Path(path)))
     return False
+
+
+def _check_not_saved_here(name: str, modules: Any) -> None:
+    if not written_here(modules):
+        return
+    embeds = modules[0]["type"].endswith("EmbeddingModule")
+    kind = "SentenceTransformer" if embeds else "CrossEncoder"
+    raise ValueError(
+        f"{name} is a saved {kind} of conjure-st, with a model and a process of its own. Open it "
+        f'with sentence_transformers.{kind}("{name}", trust_remote_code=True), or download it and '
+        "pass its folder."
+    )

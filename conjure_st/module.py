@@ -73,10 +73,12 @@ class ConjureModule(TextModule):
 
     def pairs(self, inputs: Any, prompt: str | None = None) -> list[Pair]:
         """Inputs as checked pairs of what is read; a prompt goes before the first text."""
-        return [
-            (self.read(f"{prompt or ''}{first}"), self.read(second))
-            for first, second in check_pairs(inputs)
-        ]
+        checked = check_pairs(inputs)
+        with self.turn:
+            return [
+                (self.read(f"{prompt or ''}{first}"), self.read(second))
+                for first, second in checked
+            ]
 
     def preprocess(
         self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any
@@ -124,16 +126,17 @@ class ConjureModule(TextModule):
                 The score is (1+c)/2, or -J. None takes the process's samples of every pair.
             show_progress_bar: count evaluations.
         """
-        self.follow_networks()
-        if tolerance is None:
-            return self.scorer.divergences(pairs, show_progress_bar=show_progress_bar)
-        return divergences_within(
-            self.scorer,
-            pairs,
-            tolerance,
-            self.standard_error,
-            show_progress_bar=show_progress_bar,
-        )
+        with self.turn:
+            self.follow_networks()
+            if tolerance is None:
+                return self.scorer.divergences(pairs, show_progress_bar=show_progress_bar)
+            return divergences_within(
+                self.scorer,
+                pairs,
+                tolerance,
+                self.standard_error,
+                show_progress_bar=show_progress_bar,
+            )
 
     def standard_error(self, found: Divergence) -> float:
         """Of the score that stands for a divergence: (1+c)/2, or -J."""

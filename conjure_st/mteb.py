@@ -7,10 +7,10 @@
 
 Which of the two? mteb runs a cross-encoder on reranking, and refuses it with a TypeError ("this
 task does not support CrossEncoders") on STS, pair classification and the rest. `MTEBEncoder` runs
-on all of them, and is at no loss: where mteb scores pairs, it asks the encoder for the score of a
-pair, and gets the cross-encoder's own. In the results of STS that is `spearman` and `pearson`, in
-those of pair classification `similarity_ap` and its like; `cosine_spearman` (mteb's main score of
-most STS tasks) and the other `cosine_…` are those of the anchored embeddings.
+on all of them, and is at no loss: in STS and pair classification mteb asks the encoder for the
+score of a pair, and gets the cross-encoder's own. In the results of STS that is `spearman` and
+`pearson`, in those of pair classification `similarity_ap` and its like; `cosine_spearman` (mteb's
+main score of most STS tasks) and the other `cosine_…` are those of the anchored embeddings.
 
 Diffusion models and language models ("picturebook-lm", "gpt2", a folder) are run alike.
 
@@ -56,11 +56,12 @@ if TYPE_CHECKING:
 class MTEBEncoder(Adapter):
     """Anchored embeddings for every embedding task of mteb, and the exact score for pairs.
 
-    Embeddings are `ConjureSentenceTransformer`'s. `similarity_pairwise`, which mteb's STS, pair
-    classification and summarization ask for, is `ConjureCrossEncoder.predict` of the texts behind
-    the embeddings. mteb passes embeddings only, so the adapter remembers which text it gave each
-    row to (see `TextsOfRows`): rows may be copied, reordered and converted, but not changed. The
-    latest texts of some hundred megabytes are kept, which is more than any such task has.
+    Embeddings are `ConjureSentenceTransformer`'s. `similarity_pairwise`, which mteb's STS and pair
+    classification ask for, is `ConjureCrossEncoder.predict` of the texts behind the embeddings
+    (summarization asks for `similarity`, their cosines). mteb passes embeddings only, so the
+    adapter remembers which text it gave each row to (see `TextsOfRows`): rows may be copied,
+    reordered and converted, but not changed. The latest texts of some hundred megabytes are kept,
+    which is more than any such task has.
 
     Args:
         model: a ConjureCrossEncoder, or whatever one is made from, such as "picturebook".

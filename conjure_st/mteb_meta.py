@@ -52,7 +52,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "picturebook-lm": {
         "release_date": "2026-11-26",
         "languages": ["eng-Latn"],
-        "license": "apache-2.0",
+        "license": "multiple",  # Apache-2.0 and WordNet 3.0, for which mteb has no name
         "open_weights": True,
         "public_training_code": "the folder training/language/ of conjure-st's source distribution",
         "public_training_data": "WordNet 3's glosses, examples and synonyms, and captions that "

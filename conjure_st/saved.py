@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from conjure_st.loading import EMBEDDED
+from conjure_st.loading import EMBEDDED, written_here
 from conjure_st.paths import expanded, read_json, read_object
 
 
@@ -30,7 +30,7 @@ def saved_model_type(model: Any) -> str | None:
     if config.is_file():
         kind = str(read_object(config).get("model_type", kind))
     # What is cut short is not taken for someone else's.
-    if not _written_here(read_json(folder / "modules.json")):
+    if not written_here(read_json(folder / "modules.json")):
         raise ValueError(
             f"{model} is a {kind} of sentence-transformers, and neither a text-to-image nor a "
             f"language model. Open it with sentence_transformers.{kind}."
@@ -70,13 +70,6 @@ def check_as_saved(
 def is_ours(folder: Path) -> bool:
     """Whether a folder of sentence-transformers is one that save_pretrained wrote here."""
     try:
-        return _written_here(read_json(folder / "modules.json"))
+        return written_here(read_json(folder / "modules.json"))
     except (OSError, ValueError):
         return False  # missing or damaged
-
-
-def _written_here(modules: Any) -> bool:
-    try:
-        return [module["type"].startswith("conjure_st.") for module in modules] == [True]
-    except (TypeError, KeyError, AttributeError):
-        return False  # written by someone else

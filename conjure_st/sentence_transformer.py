@@ -24,6 +24,7 @@ from conjure_st.card import (
 )
 from conjure_st.embedding_module import ConjureEmbeddingModule, Dimension
 from conjure_st.engines import Embedder
+from conjure_st.filed import name_for_files
 from conjure_st.generator import Process
 from conjure_st.paths import expanded
 from conjure_st.saved import check_as_saved, saved_model_type
@@ -38,6 +39,8 @@ class ConjureSentenceTransformer(SentenceTransformer):
     similarity c under the anchors, and their squared distance the divergence. A language model is
     asked about the same D continuations after every text, D·m tokens a text: the squared distance
     is the mean squared difference of their log-probabilities.
+
+    Threads may share a model, and take turns: calls of `encode` wait for one another.
 
     Args:
         model_name_or_path: as of `ConjureCrossEncoder`: a diffusion model, a language model, or a
@@ -68,7 +71,8 @@ class ConjureSentenceTransformer(SentenceTransformer):
         default_prompt_name: which of them is used unasked.
         truncate_dim: leading numbers of an embedding that `encode` gives. Those of a projected one
             are as good as a projection to so many.
-        model_card_data: see SentenceTransformer.
+        model_card_data: see SentenceTransformer. A saved folder's card is conjure-st's own; this is
+            not written into it.
 
     Raises:
         ValueError: settings that a saved folder has itself, or that do not fit the process.
@@ -108,7 +112,6 @@ class ConjureSentenceTransformer(SentenceTransformer):
             "prompts": prompts,
             "default_prompt_name": default_prompt_name,
             "truncate_dim": truncate_dim,
-            "similarity_fn_name": "cosine",
             "trust_remote_code": trust_remote_code,
             "local_files_only": local_files_only,
             "model_card_data": model_card_data,
@@ -131,7 +134,9 @@ class ConjureSentenceTransformer(SentenceTransformer):
                 trust_remote_code=trust_remote_code,
             )
             super().__init__(
-                modules=[module], **{**common, "device": device or str(module.generator.device)}
+                modules=[module],
+                similarity_fn_name="cosine",
+                **{**common, "device": device or str(module.generator.device)},
             )
             # sentence-transformers writes a given card as it is, and would otherwise write its
             # own about a trained model.
@@ -148,7 +153,7 @@ class ConjureSentenceTransformer(SentenceTransformer):
             super().__init__(
                 str(expanded(model_name_or_path)),
                 token=token,
-                model_kwargs={"dtype": dtype} if dtype else None,
+                model_kwargs={"dtype": dtype, "device": device},
                 **common,
             )
             self.embedder.evaluator.batch_size = evaluation_batch_size
@@ -156,6 +161,15 @@ class ConjureSentenceTransformer(SentenceTransformer):
                 self.embedder.cache = TrajectoryCache.at(cache)
         if max_length is not None:
             self.module.max_seq_length = max_length
+        embedder = self.embedder
+        name_for_files(
+            self,
+            self.module,
+            dimension=embedder.projected_dimension,
+            anchors=embedder.anchors.texts,
+            truncate_dim=self.truncate_dim,
+            similarity_fn_name=self.similarity_fn_name,
+        )
 
     @property
     def module(self) -> ConjureEmbeddingModule:

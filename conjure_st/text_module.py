@@ -19,12 +19,14 @@ from conjure_st.denoisers import Denoiser
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.generator import Process, process_of
 from conjure_st.loading import EMBEDDED, load_generator
+from conjure_st.model_kwargs import loading_options
 from conjure_st.paths import expanded
 from conjure_st.placement import after_cast, device_of, precision_of
 from conjure_st.settings import whole_number
 from conjure_st.texts import beginning
 from conjure_st.textual.language_model import LanguageModel
 from conjure_st.textual.process import TextualProcess
+from conjure_st.turns import Turn
 
 PIPELINE_FOLDER, LANGUAGE_MODEL_FOLDER = "pipeline", "language_model"
 """Where a saved module keeps a model that has no name on the hub."""
@@ -46,6 +48,7 @@ class TextModule(InputModule):
         generator: the model under its process: a denoiser or a LanguageModel.
         saved_name: what the model is called on the hub; None for a folder, a file or a pipeline.
         revision, variant: of the model on the hub.
+        turn: of the thread that asks the model or reads texts; the others wait for theirs.
 
     Raises:
         ValueError: a model under its process was given together with another process, and whatever
@@ -99,6 +102,7 @@ class TextModule(InputModule):
                 if isinstance(part, nn.Module) and name != "vae"
             }
         )
+        self.turn = Turn()
         self._shorter: int | None = None
         self._warned_of_length = False
 
@@ -270,11 +274,11 @@ class TextModule(InputModule):
 
         Args:
             model_name_or_path: the folder.
-            model_kwargs: may give "dtype", "variant" and "device", as for any other model.
+            model_kwargs: dtype, device and variant; see `loading_options`.
             processor_kwargs: "model_max_length", which is how max_length= arrives.
 
         Raises:
-            ValueError: the folder has no usable config.json.
+            ValueError, FileNotFoundError: the folder has no usable config.json, or no weights.
         """
         place = {
             "subfolder": subfolder,
@@ -292,18 +296,20 @@ class TextModule(InputModule):
         model: Any = config.pop("model")
         if model is None:
             textual = isinstance(process_of(config["process"]), TextualProcess)
-            folder = str(Path(subfolder, LANGUAGE_MODEL_FOLDER if textual else PIPELINE_FOLDER))
-            model = cls.load_dir_path(model_name_or_path, **{**place, "subfolder": folder})  # type: ignore[arg-type]
-            model = Path(model)
-        wanted = {
-            name: value
-            for name, value in (model_kwargs or {}).items()
-            if name in ("dtype", "variant", "device")
-        }
+            part = LANGUAGE_MODEL_FOLDER if textual else PIPELINE_FOLDER
+            place["subfolder"] = str(Path(subfolder, part))
+            found = cls.load_dir_path(model_name_or_path, **place)  # type: ignore[arg-type]
+            if found is None:
+                raise FileNotFoundError(
+                    f"{model_name_or_path} has no folder {part}, which holds the weights of a "
+                    "saved model. Copy all that save_pretrained wrote, folders as well as files."
+                )
+            model = Path(found)
         shorter = (processor_kwargs or {}).get(
             "model_max_length", config.pop("max_seq_length", None)
         )
-        options = {"token": token, "local_files_only": local_files_only, **config, **wanted}
+        options: dict[str, Any] = {"token": token, "local_files_only": local_files_only, **config}
+        options |= loading_options(model_kwargs)
         if isinstance(model, Path):
             options.pop("variant")  # the folder holds the weights under their plain names
         if trust_remote_code:

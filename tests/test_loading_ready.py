@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import pixart, stable_diffusion, t5
+from conftest import TEXT_WIDTH, pixart, stable_diffusion, t5
 from diffusers import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
+from sentencepiece import SentencePieceTrainer
 from torch import nn
+from transformers import T5Config, T5EncoderModel
 
 from conjure_st.denoisers import load
 from conjure_st.denoisers.identity import pipeline_identity
@@ -87,3 +93,35 @@ def test_models_of_many_steps_are_not_flagged(recwarn: pytest.WarningsRecorder) 
     ):
         load(stable_diffusion(EulerDiscreteScheduler(**settings)), OWN)
     assert not [w for w in recwarn if "distilled" in str(w.message)]
+
+
+def test_a_tokenizer_in_sentencepiece_s_own_file_is_read(tmp_path: Path) -> None:
+    """As PixArt's are on the hub, and many language models': there is no tokenizer.json."""
+    pieces = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(["a red cat", "the blue dog", "a car on the red dog"] * 20),
+        model_writer=pieces,
+        vocab_size=19,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    pipeline = pixart()
+    sizes = {"d_model": TEXT_WIDTH, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    pipeline.text_encoder = T5EncoderModel(T5Config(vocab_size=130, **sizes)).eval()
+    pipeline.save_pretrained(tmp_path)
+    shutil.rmtree(tmp_path / "tokenizer")
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "spiece.model").write_bytes(pieces.getvalue())
+    (tmp_path / "tokenizer" / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "T5Tokenizer", "model_max_length": 120})
+    )
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    index["tokenizer"] = ["transformers", "T5Tokenizer"]
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    denoiser = load(tmp_path, OWN, device="cpu")
+    cat, dog = denoiser.encode(["a red cat", "the blue dog"])
+    assert denoiser.token_count("a red cat") > 3  # pieces, and not one unknown word
+    assert not torch.equal(cat["encoder_hidden_states"], dog["encoder_hidden_states"])

@@ -225,7 +225,7 @@ def test_the_registry_says_what_the_embedded_model_says(end: str) -> None:
     if not end:
         empty = {name for name, value in registered.model_dump().items() if value is None}
         assert empty == may_be_none
-        assert registered.license == "apache-2.0" and registered.languages == ["eng-Latn"]
+        assert registered.license == "multiple" and registered.languages == ["eng-Latn"]
         assert "training/language/" in registered.public_training_code
         assert "WordNet" in registered.public_training_data
 
