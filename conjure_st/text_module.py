@@ -16,17 +16,20 @@ from sentence_transformers.base.modules import InputModule
 from torch import Tensor, nn
 
 from conjure_st.denoisers import Denoiser
+from conjure_st.denoisers.identity import pipeline_identity
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.generator import Process, process_of
 from conjure_st.loading import EMBEDDED, load_generator
 from conjure_st.model_kwargs import loading_options
 from conjure_st.paths import expanded
-from conjure_st.placement import after_cast, device_of, precision_of
+from conjure_st.placement import after_cast, device_of, keep_wide, precision_of
 from conjure_st.settings import whole_number
 from conjure_st.texts import beginning
 from conjure_st.textual.language_model import LanguageModel
+from conjure_st.textual.loading import language_identity
 from conjure_st.textual.process import TextualProcess
 from conjure_st.turns import Turn
+from conjure_st.written import Written
 
 PIPELINE_FOLDER, LANGUAGE_MODEL_FOLDER = "pipeline", "language_model"
 """Where a saved module keeps a model that has no name on the hub."""
@@ -103,6 +106,7 @@ class TextModule(InputModule):
             }
         )
         self.turn = Turn()
+        self._written = Written()
         self._shorter: int | None = None
         self._warned_of_length = False
 
@@ -188,16 +192,22 @@ class TextModule(InputModule):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """What `.to()` and its like go through."""
         super()._apply(fn, recurse)
+        keep_wide(self.networks.values())
         self.follow_networks()
         return self
 
     def follow_networks(self) -> None:
-        """Tell the model where `.to()` has moved its networks, and in which precision."""
+        """Tell the model where its networks are, in which precision, and if they are others now."""
         generator: Any = self.generator
         if self.networks.training:  # as `.train()` leaves them: what drops out is not repeatable
             self.networks.eval()
+        others = self._written.since_last(self.networks)
+        if others:
+            self.saved_name = None
         if isinstance(generator, LanguageModel):
             generator.follow()
+            if others:
+                generator.identity = language_identity(generator.model, generator.tokenizer)
             return
         network = getattr(generator, "network", None)
         if network is not None and network.dtype != generator.dtype:
@@ -207,6 +217,8 @@ class TextModule(InputModule):
             generator.process = generator.process.replace(dtype=dtype)
         if network is not None:
             generator.device = device_of(generator.pipeline, network)
+        if others:
+            generator.identity = pipeline_identity(generator.pipeline)
 
     # Saving and loading ---------------------------------------------------------------------
 
@@ -230,6 +242,7 @@ class TextModule(InputModule):
             ValueError: the model is neither named nor something with weights.
         """
         folder = Path(output_path)
+        self.follow_networks()  # weights that were changed have no name any more
         if self.saved_name is None and isinstance(self.generator, LanguageModel):
             for part in (self.generator.model, self.generator.tokenizer):
                 part.save_pretrained(folder / LANGUAGE_MODEL_FOLDER)

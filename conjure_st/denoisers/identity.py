@@ -38,8 +38,8 @@ def pipeline_identity(pipeline: Any) -> str:
     """Of a pipeline in memory: "sha256-" and a digest of its parameters, as they are now.
 
     Loaded or fused LoRA weights are parameters, so they count; the scales that `set_adapters` gives
-    them are not (fuse them). Parameters changed later do not count either: make the denoiser after
-    changing them.
+    them are not (fuse them). Of parameters that are changed later a ConjureCrossEncoder or
+    ConjureSentenceTransformer takes note; a denoiser by itself does not.
 
     Raises:
         ValueError: weights are offloaded to where they cannot be read.

@@ -95,7 +95,7 @@ def load_language_model(
             kept = constants(ready)
             ready.to(**{name: value for name, value in place.items() if value is not None})
             put_back(ready, kept)
-        identity = _identity(ready, tokenizer)
+        identity = language_identity(ready, tokenizer)
     elif isinstance(model, (str, Path)):
         hub: dict[str, Any] = {
             "revision": revision,
@@ -216,7 +216,7 @@ def _unreachable(source: str, is_folder: bool, error: Exception) -> str:
     )
 
 
-def _identity(model: PreTrainedModel, tokenizer: Any) -> str:
+def language_identity(model: PreTrainedModel, tokenizer: Any) -> str:
     """Of objects in memory: a digest of weights, configuration and tokenizer, as they are now."""
     digest = hashlib.sha256(weights_digest(model).encode())
     digest.update(config_text(model.config).encode())
