@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import places
 from sklearn.metrics.pairwise import paired_cosine_distances
 
 from conjure_st import GenerativeProcess, TrajectoryCache, load
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    places.check(parser, args.json)
     task = some(read_pairs(args.file), args.pairs)
     pairs = list(task.pairs)
     scorer = TrajectoryScorer(load(args.model, PROCESS, device=args.device))

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import places
 
 from conjure_st import GenerativeProcess, TrajectoryCache, load
 from conjure_st.agreement.compare import Estimate
@@ -39,6 +40,7 @@ from conjure_st.controls import text_embeddings, untrained
 from conjure_st.divergence import Divergence
 from conjure_st.inner_products import InnerProducts
 from conjure_st.plots.containment import directions
+from conjure_st.plots.explanation import PICTURES
 from conjure_st.plots.style import DPI
 from conjure_st.process import WEIGHTINGS
 from conjure_st.scorer import TrajectoryScorer
@@ -67,6 +69,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--figure", type=Path, help="of some pairs' t")
     args = parser.parse_args()
+    places.check(parser, args.json)
+    places.check(parser, args.figure, PICTURES)
     process = GenerativeProcess(steps=args.steps, samples=args.samples)
     found = measure(args.model, args.device, process, TrajectoryCache(args.cache))
     rows = found.rows

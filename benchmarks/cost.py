@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import places
 import torch
 from captions import captions, graded
 from naive import naive_nfe, naive_similarity
@@ -347,6 +348,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    places.check(parser, args.json)
     if args.memory_of:
         print(peak_memory(args.memory_of, max(200, round(2000 * args.scale))))
         return

@@ -16,6 +16,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import places
 
 from conjure_st import GenerativeProcess, TrajectoryCache, load
 from conjure_st.agreement.compare import estimate
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    places.check(parser, args.json)
     samples = {file.stem: sample(file, args.pairs) for file in args.files}
     pairs = [pair for chosen in samples.values() for pair in chosen]
     cache = TrajectoryCache(args.cache, max_bytes=1 << 30)

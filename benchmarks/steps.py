@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import places
 
 from conjure_st import GenerativeProcess, TrajectoryCache, load
 from conjure_st.agreement.compare import Comparison, Scored, compare
@@ -61,6 +62,10 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--json", type=Path)
     a = parser.parse_args()
+    places.check(parser, a.json)
+    tasks = {
+        task: [read_pairs(task)] if Path(task).exists() else judged_of(task) for task in a.tasks
+    }
     named = load(a.model, GenerativeProcess(steps=a.steps, samples=1), device=a.device)
     assert isinstance(named, PipelineDenoiser)
     # of the pipeline itself, as below: a model's name is part of its key in the cache
@@ -69,8 +74,7 @@ def main() -> None:
     at: list[Steps] = [(k,) for k in range(a.steps)] + [tuple(range(a.steps))]
     timesteps = [round(float(t)) for t in denoiser.schedule.timesteps]
     rows: list[Row] = []
-    for task in a.tasks:
-        whole = [read_pairs(task)] if Path(task).exists() else judged_of(task)
+    for task, whole in tasks.items():
         parts = some_of_each(whole, a.limit)
         ends = np.cumsum([len(part.pairs) for part in parts])[:-1]
         ours, share = scored(denoiser, parts, at)

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import places
 from containment import CONTROLS, between, distinct, ordered
 
 from conjure_st import TrajectoryCache
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    places.check(parser, args.json)
     result: dict[str, Any] = {}
     for name, process in TEMPLATES.items():
         process = process.replace(continuations=args.continuations)

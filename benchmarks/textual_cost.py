@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import places
 import torch
 from captions import captions
 from transformers import DynamicCache
@@ -282,6 +283,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of texts")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    places.check(parser, args.json)
     model = load_language_model(args.model, TextualProcess(), device=args.device)
     bench = Bench(model, args.scale)
     Naive(model).distance("a cat", "a dog")  # what is done once is done now

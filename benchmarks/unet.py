@@ -1,11 +1,12 @@
 """How near a GPU's bound the engine runs: a UNet of Stable Diffusion 1.5's shape, random weights.
 
-    python benchmarks/unet.py --json unet.json                 # needs a CUDA device
-    python benchmarks/unet.py --device cpu --small             # shows that the script runs
+    python benchmarks/unet.py --json unet.json                     # needs a CUDA device
+    python benchmarks/unet.py --device cpu --small --no-compile    # shows that the script runs
 
-In bfloat16, channels last, compiled, with PyTorch's own attention. Evaluations of 4x64x64 latents
-a second, of the network in a loop and of the engine scoring pairs; both over the same device's rate
-of matrix products, measured in the same run. An evaluation is 0.80 TFLOP; the goal is 0.62.
+In bfloat16, channels last, compiled (which on a CPU needs a C++ compiler), with PyTorch's own
+attention. Evaluations of 4x64x64 latents a second, of the network in a loop and of the engine
+scoring pairs; both over the same device's rate of matrix products, measured in the same run. An
+evaluation is 0.80 TFLOP; the goal is 0.62.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import places
 import torch
 from diffusers import UNet2DConditionModel
 from PIL.Image import Image
@@ -90,10 +92,11 @@ def main() -> None:
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    places.check(parser, args.json)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         sys.exit(
             "There is no CUDA device here, so there is nothing to measure. Run this where there is "
-            "one, or see that it runs with --device cpu --small."
+            "one, or see that it runs with --device cpu --small --no-compile."
         )
     device = torch.device(args.device)
     with device:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import places
 from scipy.stats import spearmanr
 
 from conjure_st import ConjureCrossEncoder, GenerativeProcess
@@ -126,6 +127,7 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    places.check(parser, args.json)
     process = GenerativeProcess(samples=args.samples)
     model = ConjureCrossEncoder(args.model, process=process, device=args.device)
     result: dict[str, Any] = {}

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 import torch
 from test_scorer import TEXTS, gaussian, numbers
+from test_store_crash import wait_for_a_file
 from tqdm import tqdm
 
 from conjure_st import ConjureCrossEncoder, GenerativeProcess, TrajectoryCache
 from conjure_st.cache import ROW_OVERHEAD
+from conjure_st.denoisers.gaussian import GaussianDenoiser
 from conjure_st.scorer import TrajectoryScorer
 
 PROCESS = GenerativeProcess(steps=3, samples=2)
@@ -176,6 +178,16 @@ def test_rows_in_memory_are_bounded_and_the_oldest_go(monkeypatch: pytest.Monkey
     assert not cache.get_rows("abcd")
 
 
+def score_on(denoiser: GaussianDenoiser, pairs: list[tuple[str, str]], folder: Path) -> None:
+    """Score into a cache, clear it and begin again, until killed."""
+    tqdm.set_lock(threading.RLock())  # its own: one that dies holding the parent's would stop it
+    while True:
+        writer = TrajectoryScorer(denoiser, cache=TrajectoryCache(folder))
+        for start in range(0, len(pairs), 3):
+            writer.divergences(pairs[start : start + 3])
+        writer.cache.store.clear()  # type: ignore[union-attr]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_hundred_killed_writers_leave_a_cache_that_is_right(tmp_path: Path) -> None:
     """Processes that score are killed at any moment; what they leave gives a cold run's scores."""
@@ -185,24 +197,28 @@ def test_a_hundred_killed_writers_leave_a_cache_that_is_right(tmp_path: Path) ->
     expected = numbers(TrajectoryScorer(denoiser).divergences(pairs))
     rng = random.Random(0)
     workers: list[int] = []
-    for _ in range(100):
-        order = rng.sample(pairs, len(pairs))
-        pid = os.fork()
-        if pid == 0:  # the child: scores until it is killed
-            tqdm.set_lock(threading.RLock())  # its own: one that dies holding ours would stop us
-            while True:
-                writer = TrajectoryScorer(denoiser, cache=TrajectoryCache(tmp_path))
-                for start in range(0, len(order), 3):
-                    writer.divergences(order[start : start + 3])
-                writer.cache.store.clear()  # type: ignore[union-attr]
-        workers.append(pid)
-        if len(workers) == 3:  # so many at a time
-            time.sleep(rng.uniform(0.0, 0.06))
-            os.kill(workers[0], signal.SIGKILL)
-            os.waitpid(workers.pop(0), 0)
-    for pid in workers:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+    ends: list[int] = []
+    try:
+        for _ in range(100):
+            order = rng.sample(pairs, len(pairs))
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    score_on(denoiser, order, tmp_path)
+                finally:
+                    os._exit(1)  # a writer ends by being killed only
+            workers.append(pid)
+            if len(workers) == 3:  # so many at a time
+                if not ends:
+                    wait_for_a_file(tmp_path)
+                time.sleep(rng.uniform(0.0, 0.06))
+                os.kill(workers[0], signal.SIGKILL)
+                ends.append(os.waitpid(workers.pop(0), 0)[1])
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+            ends.append(os.waitpid(pid, 0)[1])
+    assert ends == [signal.SIGKILL] * 100
     store = TrajectoryCache(tmp_path).store
     assert store is not None and not store.verify().damaged
     left = TrajectoryScorer(denoiser, cache=TrajectoryCache(tmp_path))

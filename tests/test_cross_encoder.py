@@ -166,7 +166,9 @@ def test_scores_of_a_network_do_not_depend_on_the_batch(tiny: ConjureCrossEncode
     assert tiny.predict([p[::-1] for p in WORDS]) == pytest.approx(scores, abs=0)
 
 
-def test_a_pool_of_processes_gives_the_same_scores(tiny: ConjureCrossEncoder) -> None:
+def test_a_pool_of_processes_gives_the_same_scores(
+    tiny: ConjureCrossEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scores = tiny.predict(WORDS)
     assert tiny.predict(WORDS, device=["cpu", "cpu"]) == pytest.approx(scores, rel=1e-5)
     pool = tiny.start_multi_process_pool(["cpu"])
@@ -174,7 +176,15 @@ def test_a_pool_of_processes_gives_the_same_scores(tiny: ConjureCrossEncoder) ->
         assert tiny.predict(WORDS, pool=pool, chunk_size=2) == pytest.approx(scores, rel=1e-5)
         ranked = tiny.rank("a cat", ["a dog", "a car"], pool=pool)
         assert {r["corpus_id"] for r in ranked} == {0, 1}
+        best = ranked[:1]
+        assert tiny.rank("a cat", ["a dog", "a car"], 1, strategy="race", pool=pool) == best
+        # several devices have a pool of their own, and to start one takes long
+        monkeypatch.setattr(ConjureCrossEncoder, "start_multi_process_pool", lambda *_: pool)
+        monkeypatch.setattr(ConjureCrossEncoder, "stop_multi_process_pool", lambda *_: None)
+        raced = tiny.rank("a cat", ["a dog", "a car"], 1, strategy="race", device=["cpu", "cpu"])
+        assert raced == best
     finally:
+        monkeypatch.undo()
         tiny.stop_multi_process_pool(pool)
 
 

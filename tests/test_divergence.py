@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import conjure_st.divergence
+from conjure_st import alterations
 from conjure_st.divergence import divergence, divergences, weights
 from conjure_st.inner_products import InnerProducts, inner_products
 
@@ -127,6 +128,16 @@ def test_a_text_that_says_nothing():
     both = divergence(products_of(empty, empty, empty), torch.ones(STEPS), "uniform")
     assert (one.similarity, one.similarity_error) == (0, 0)
     assert (both.similarity, both.similarity_error) == (1, 0)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_rounding_takes_no_cosine_beyond_one(sign):
+    ones = torch.ones(2, STEPS, SAMPLES, dtype=torch.float64)
+    cross = sign * (1 + 1e-6) * ones
+    beyond = InnerProducts(ones, ones, ones, cross)
+    assert divergence(beyond, torch.ones(STEPS), "uniform").similarity == sign
+    altered, _ = alterations._cosine(ones[0], ones[0], cross[0])
+    assert altered.tolist() == [sign] * SAMPLES
 
 
 def test_guidance_scales_the_divergence_and_not_the_similarity():

@@ -11,13 +11,20 @@ import pytest
 import torch
 from test_scorer import gaussian, numbers
 
+from conjure_st.cache import ROW_BYTES, TrajectoryCache
 from conjure_st.evaluator import Evaluator
 from conjure_st.process import GenerativeProcess
-from conjure_st.scorer import TrajectoryScorer
+from conjure_st.scorer import BLOCK_BYTES, TrajectoryScorer
 from conjure_st.textual.continuations import TokenEvaluator
 from conjure_st.textual.process import TextualProcess
 
 PROCESS = GenerativeProcess(steps=3, samples=2)
+
+
+def test_bounds_are_those_of_the_readme() -> None:
+    assert TrajectoryCache().max_bytes == 2 << 30
+    assert ROW_BYTES == 1 << 28
+    assert BLOCK_BYTES == 1 << 30
 
 
 @pytest.mark.parametrize(

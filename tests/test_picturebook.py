@@ -80,6 +80,15 @@ def test_a_person_would_agree_with_the_order(model: ConjureCrossEncoder) -> None
     assert scores[:3].min() > scores[3:].max() + 0.1
 
 
+def test_a_divergence_is_the_one_of_the_docs() -> None:
+    """The first example of docs/containment.md."""
+    process = GenerativeProcess(samples=3)
+    model = ConjureCrossEncoder(process=process, similarity="jeffreys", device="cpu")
+    [d] = model.divergence([("a cat and a car", "a cat")])
+    assert (d.forward, d.backward) == pytest.approx((486.2602, 1284.0201), rel=1e-3)
+    assert model.scorer.nfe == 114
+
+
 def test_padding_and_length_do_not_reach_the_denoiser(denoiser: PipelineDenoiser) -> None:
     pipe = denoiser.pipeline
     short, long = "a dog", "a dog and a cat in the snow next to a very big red car"

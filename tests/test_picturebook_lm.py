@@ -101,6 +101,12 @@ def test_a_person_would_agree_with_the_order(model: LanguageModel) -> None:
     assert scores[:3].min() > scores[3:].max()
 
 
+def test_a_score_is_the_one_of_the_readme(model: LanguageModel) -> None:
+    encoder = ConjureCrossEncoder((model.model, model.tokenizer))
+    pair = ("a man is playing a guitar", "a man is eating pasta")
+    assert encoder.predict([pair]) == pytest.approx([0.3683], rel=1e-3)
+
+
 def test_its_card_says_what_it_was_made_of() -> None:
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     for name in ("WordNet 3.0", "Apache-2.0", "Unicode", "all-MiniLM-L6-v2", "Limits"):

@@ -68,6 +68,12 @@ def test_presets():
     assert GenerativeProcess.preset("fast", steps=3, compared_steps=[2]).compared_steps == (2,)
 
 
+def test_compared_steps_are_in_order_and_each_once():
+    process = GenerativeProcess(compared_steps=[4, 1, 4])
+    assert process.compared_steps == (1, 4)
+    assert process == GenerativeProcess(compared_steps=(1, 4))
+
+
 def test_template_keeps_braces_of_the_text():
     process = GenerativeProcess(prompt_template="{a} {}")
     assert process.apply_template("{0} {}") == "{a} {0} {}"
@@ -95,6 +101,7 @@ def test_template_keeps_braces_of_the_text():
         ({"compared_steps": 3}, TypeError, "several whole numbers, not 3"),
         ({"compared_steps": ()}, ValueError, "one step or more"),
         ({"compared_steps": (-1, 2)}, ValueError, "0 being the first"),
+        ({"compared_steps": (2, -1)}, ValueError, "0 being the first"),
         ({"compared_steps": (1.5,)}, TypeError, "1.5"),
         ({"compared_steps": (1,), "weighting": "girsanov"}, ValueError, "whole paths"),
     ],

@@ -13,7 +13,7 @@ import torch
 from test_scorer import gaussian
 
 from conjure_st import ConjureCrossEncoder, GenerativeProcess
-from conjure_st.adaptive import FEW_SAMPLES
+from conjure_st.adaptive import FEW_SAMPLES, MOST_SAMPLES
 from conjure_st.crossing import Crossing
 from conjure_st.race import Round, _telling_steps, rounds, survivors
 from conjure_st.scorer import TrajectoryScorer
@@ -222,6 +222,19 @@ def test_a_tolerance_that_cannot_be_met_is_said() -> None:
     assert score == pytest.approx(-d.jeffreys)
     with pytest.raises(ValueError, match="tolerance=0 is not positive"):
         raw.predict(PAIRS, tolerance=0)
+
+
+def test_a_tolerance_takes_no_fewer_samples_than_the_process() -> None:
+    raw = model(GenerativeProcess(steps=2, samples=MOST_SAMPLES + 6), similarity="jeffreys")
+    cost = raw.scorer.cost(PAIRS[:1]).nfe
+    [loose] = raw.predict(PAIRS[:1], tolerance=1e9)
+    assert raw.scorer.nfe == cost
+    with pytest.warns(UserWarning, match="standard error above 1e-09 after 70 samples"):
+        [tight] = raw.predict(PAIRS[:1], tolerance=1e-9)
+    assert raw.scorer.nfe == cost
+    [d] = raw.scorer.divergences(PAIRS[:1])
+    assert d.terms.shape[2] == 70
+    assert loose == tight == pytest.approx(-d.jeffreys)
 
 
 def test_a_text_with_itself_needs_no_samples() -> None:

@@ -84,6 +84,15 @@ def write(folder: Path, seed: int) -> None:
             return
 
 
+def wait_for_a_file(folder: Path) -> None:
+    """Until a writer has written one: a busy machine takes its time to begin."""
+    deadline = time.monotonic() + 120
+    # os.walk passes over folders that are removed meanwhile
+    while not any(n.endswith(".safetensors") for _, _, names in os.walk(folder) for n in names):
+        assert time.monotonic() < deadline, "no writer has written anything in two minutes"
+        time.sleep(0.005)
+
+
 def spawn(folder: Path, seed: int) -> int:
     child = os.fork()
     if child == 0:
@@ -107,6 +116,7 @@ def test_killed_writers_leave_a_cache_that_is_right(tmp_path: Path) -> None:
     writers = [spawn(folder, seed) for seed in range(WRITERS)]
     reader, ends = Store(folder), []
     try:
+        wait_for_a_file(folder)
         for kill in range(KILLS):
             time.sleep(rng.uniform(0.002, 0.02))
             victim = writers.pop(rng.randrange(WRITERS))

@@ -14,6 +14,7 @@ sys.path.append(str(Path(__file__).parents[1] / "training" / "language"))
 
 import captions
 import corpus
+import wordnet
 from wordnet import Synset
 
 KEYS = [f"n{i:08d}" for i in range(1000)]
@@ -72,3 +73,9 @@ def test_scenes_are_held_out_too(written: corpus.Corpus, monkeypatch: pytest.Mon
             written.document(rng, "captions", held_out)
         assert len(scenes) >= 4 * documents
         assert all(scene.held_out is held_out for scene in scenes)
+
+
+def test_a_missing_wordnet_is_told_with_how_to_get_it(tmp_path: Path) -> None:
+    for read in (wordnet.synsets, wordnet.first_senses):
+        with pytest.raises(FileNotFoundError, match="apt-get install wordnet-base"):
+            read(tmp_path)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, SD3Transformer2DModel
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import ElectraConfig, ElectraModel
 
@@ -266,10 +265,26 @@ def test_muon_steps_matrices_inside_blocks_and_adam_all_else(small: Small) -> No
     assert {id(p) for p in outside} <= adam
 
 
+Learned = tuple[dict[str, torch.nn.Parameter], dict[str, Tensor], Tensor]
+
+
+def learned(model: Small) -> Learned:
+    """What is trained, by name; an average of it, as it might be; the table, which is not."""
+    table = model.text_encoder.embeddings.word_embeddings.weight.requires_grad_(False)
+    parameters = {
+        f"{i}.{name}": p
+        for i, module in enumerate(model.modules)
+        for name, p in module.named_parameters()
+        if p.requires_grad
+    }
+    return parameters, {k: p.detach() + 1 for k, p in parameters.items()}, table
+
+
 @pytest.mark.parametrize("text_alone", [False, True])
 def test_a_resumed_run_is_the_run(
     small: Small, batch: tuple[Tensor, ...], tmp_path: Path, text_alone: bool
 ) -> None:
+    parameters, average, table = learned(small)
     optimisers = train.optimisers(small.modules, 1e-3)
     if text_alone:  # the denoiser's parameters have no state of the optimisers yet
         small.transformer.requires_grad_(False)
@@ -277,13 +292,7 @@ def test_a_resumed_run_is_the_run(
     first = [step(small, optimisers, batch, i) for i in range(3)]
     small.transformer.requires_grad_(True)
     small.halfway.requires_grad_(True)
-    tensors = {
-        f"{i}.{name}": p.detach()
-        for i, module in enumerate(small.modules)
-        for name, p in module.named_parameters()
-    }
-    for i, optimiser in enumerate(optimisers):
-        tensors |= checkpoints.packed(optimiser, f"opt{i}")
+    tensors = checkpoints.state_of(parameters, average, table, optimisers)
     checkpoints.save(tmp_path, tensors, {"seed": 0}, step=3, minutes=1.5)
     on = [step(small, optimisers, batch, i) for i in range(3, 6)]
     assert on[-1] < first[0]
@@ -293,33 +302,12 @@ def test_a_resumed_run_is_the_run(
     assert so_far is not None
     kept, *far = so_far
     assert far == [3, 1.5]
-    with torch.no_grad():
-        for i, module in enumerate(other.modules):
-            for name, p in module.named_parameters():
-                p.copy_(kept[f"{i}.{name}"])
+    anew, its_average, its_table = learned(other)
+    for tensor in (*its_average.values(), its_table):  # as another machine distils it, say
+        tensor.zero_()
     fresh = train.optimisers(other.modules, 1e-3)
-    for i, optimiser in enumerate(fresh):
-        checkpoints.unpack(optimiser, f"opt{i}", kept)
+    checkpoints.restore(kept, anew, its_average, its_table, fresh)
+    assert torch.equal(its_table, table) and table.abs().max() > 0
+    assert its_average.keys() == average.keys()
+    assert all(torch.equal(its_average[k], v) for k, v in average.items())
     assert [step(other, fresh, batch, i) for i in range(3, 6)] == pytest.approx(on, rel=1e-5)
-
-
-def test_a_run_goes_on_with_its_own_settings_alone(tmp_path: Path) -> None:
-    settings: dict[str, object] = {"seed": 0, "text-first": 4000, "start": False}
-    assert checkpoints.kept(tmp_path / "new", settings) is None
-    checkpoints.save(tmp_path, {"x": torch.zeros(1)}, settings, step=2, minutes=0.5)
-    assert checkpoints.kept(tmp_path, settings) is not None
-    with pytest.raises(ValueError, match=r"begun with seed 0, not 1; start False, not True\."):
-        checkpoints.kept(tmp_path, {"seed": 1, "text-first": 4000, "start": True})
-    save_file({"x": torch.zeros(1)}, tmp_path / checkpoints.NAME, metadata={"step": "2"})
-    with pytest.raises(ValueError, match="of an earlier version"):
-        checkpoints.kept(tmp_path, settings)
-
-
-def test_steps_that_train_no_denoiser_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["train.py", "--out", str(tmp_path / "run"), "--steps", "50"])
-    with pytest.raises(SystemExit):
-        train.main()
-    assert "in 50 steps no denoiser would be trained" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -33,23 +34,23 @@ def kept(folder: Path, settings: dict[str, object]) -> tuple[dict[str, Tensor], 
         settings: that a run has to keep: what it learns at a step depends on them.
 
     Raises:
-        ValueError: the run was begun with other settings.
+        ValueError: the run was begun with other settings, or did not keep one of these.
     """
     path = folder / NAME
     if not path.exists():
         return None
     with safe_open(path, framework="pt") as file:
         state = file.metadata()
-    if "settings" not in state:
+    begun = json.loads(state.get("settings", "{}"))
+    unknown = [name for name in settings if name not in begun]
+    if unknown:
         raise ValueError(
             f"The run in {folder} is of an earlier version of this script, which did not keep its "
-            "settings. Go on with that version, or begin another one in another folder (--out)."
+            f"{', '.join(unknown)}. Go on with that version, or begin another one in another "
+            "folder (--out)."
         )
-    begun = json.loads(state["settings"])
     other = [
-        f"{name} {begun.get(name)}, not {now}"
-        for name, now in settings.items()
-        if begun.get(name) != now
+        f"{name} {begun[name]}, not {now}" for name, now in settings.items() if begun[name] != now
     ]
     if other:
         raise ValueError(
@@ -57,6 +58,45 @@ def kept(folder: Path, settings: dict[str, object]) -> tuple[dict[str, Tensor], 
             "or begin another one in another folder (--out)."
         )
     return load_file(path), int(state["step"]), float(state["minutes"])
+
+
+def state_of(
+    parameters: Mapping[str, Tensor],
+    average: Mapping[str, Tensor],
+    word_table: Tensor,
+    optimisers: Sequence[torch.optim.Optimizer],
+) -> dict[str, Tensor]:
+    """What a run has learned, as `restore` gives it back.
+
+    Args:
+        parameters: that are trained, by name.
+        average: of them, over steps, by the same names.
+        word_table: of the text encoder. It is not trained, and distilled to other last bits, or
+            signs, on another machine.
+        optimisers: in a fixed order.
+    """
+    tensors = {f"model.{k}": p.detach() for k, p in parameters.items()}
+    tensors |= {"word_table": word_table} | {f"average.{k}": v for k, v in average.items()}
+    for i, optimiser in enumerate(optimisers):
+        tensors |= packed(optimiser, f"opt{i}")
+    return tensors
+
+
+@torch.no_grad()
+def restore(
+    tensors: dict[str, Tensor],
+    parameters: Mapping[str, Tensor],
+    average: Mapping[str, Tensor],
+    word_table: Tensor,
+    optimisers: Sequence[torch.optim.Optimizer],
+) -> None:
+    """Puts a run's state back in place; the arguments are those of `state_of`."""
+    word_table.copy_(tensors["word_table"])
+    for k, p in parameters.items():
+        p.copy_(tensors[f"model.{k}"])
+        average[k].copy_(tensors[f"average.{k}"])
+    for i, optimiser in enumerate(optimisers):
+        unpack(optimiser, f"opt{i}", tensors)
 
 
 def packed(optimiser: torch.optim.Optimizer, name: str) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from conjure_st.agreement.judged import Judged, some, some_of_each
 from conjure_st.agreement.lineup import rows_of_model
 from conjure_st.agreement.row import Row
 from conjure_st.agreement.tasks import judged_of
+from conjure_st.whole_file import check_place
 
 ROWS = ("pictures", "untrained", "text encoder")
 COLOURS = ("#2563eb", "#d97706", "#6b7280")
@@ -72,6 +73,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--png", type=Path)
     a = parser.parse_args()
+    for path, suffix in ((a.json, ".json"), (a.png, ".png")):
+        if path is not None:  # before hours are spent on it
+            check_place(path, (suffix,))
     tasks = {
         name: some_of_each(judged_of(f"VisualComposition{name}"), a.units)
         for name in ("Triplets", "STS")

@@ -18,12 +18,14 @@ import torch
 from torch import Tensor
 
 import judge as judges
+import pipelines
 import sprites
 from conjure_st.controls import untrained
 from conjure_st.denoisers import load
 from conjure_st.denoisers.pipeline import PipelineDenoiser
 from conjure_st.models.pipeline import PicturebookPipeline
 from conjure_st.process import GenerativeProcess
+from conjure_st.whole_file import check_place
 from questions import answers, questions
 from scenes import Book
 
@@ -67,6 +69,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     a = parser.parse_args()
+    if a.json is not None:
+        check_place(a.json, (".json",))
+    pipeline = pipelines.opened(a.pipeline).to(a.device)  # before the judge, which takes minutes
+    drawing = load(pipeline, GenerativeProcess())
+    assert isinstance(drawing, PipelineDenoiser)
     book = Book(icons=a.icons)
     core = [i for i, c in enumerate(book.concepts) if c.core]
     judge, concept, colour = judges.trained(book, core, a.seed)
@@ -75,9 +82,6 @@ def main() -> None:
     commonest = sorted(core, key=lambda i: not book.concepts[i].common)[:CONCEPTS]
     asked = questions(book, commonest, SCENES, a.seed)
 
-    pipeline = PicturebookPipeline.from_pretrained(a.pipeline).to(a.device)
-    drawing = load(pipeline, GenerativeProcess())
-    assert isinstance(drawing, PipelineDenoiser)
     models = {"model": pipeline}
     for seed in range(a.controls):
         control = untrained(drawing, seed)

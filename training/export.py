@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from conjure_st.models.pipeline import PicturebookPipeline
+import pipelines
 from sheet import sheet
 
 PACKAGE = Path(__file__).parent.parent / "conjure_st" / "models" / "picturebook"
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=PACKAGE)
     parser.add_argument("--shard", default="10GB", help="the largest file, as in 15MB")
     a = parser.parse_args()
-    pipe = PicturebookPipeline.from_pretrained(a.pipeline).to(dtype=torch.float16)
+    pipe = pipelines.opened(a.pipeline).to(dtype=torch.float16)
     for part in ("text_encoder", "tokenizer", "transformer", "scheduler"):
         shutil.rmtree(a.to / part, ignore_errors=True)
     pipe.save_pretrained(a.to, safe_serialization=True, max_shard_size=a.shard)
@@ -42,7 +42,7 @@ def main() -> None:
     for path in a.to.rglob("*.safetensors"):
         # safetensors writes for its owner alone; an installation may be read by others
         path.chmod(0o644)
-    stored = PicturebookPipeline.from_pretrained(a.to)
+    stored = pipelines.opened(a.to)
     stored.set_progress_bar_config(disable=True)
     sheet(stored, a.to / "samples.png")
     size = sum(path.stat().st_size for path in a.to.rglob("*") if path.is_file())

@@ -16,7 +16,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-SETS = ("noto", "twemoji", "fluent-emoji-flat", "noto-v1")
+VERSIONS = {  # that the package's model learned from
+    "noto": "1.2.9",
+    "twemoji": "1.2.5",
+    "fluent-emoji-flat": "1.2.6",
+    "noto-v1": "1.2.5",
+}
+SETS = tuple(VERSIONS)
 FOLDER = Path("runs/icons")
 DRAWN = 96  # pixels; twice as many are drawn, and cut to the ink
 
@@ -27,8 +33,8 @@ def _set(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     found = sorted(folder.glob(f"iconify-json-{name}-[0-9]*.tgz"))
     if not found:
         raise FileNotFoundError(
-            f"No iconify-json-{name}-*.tgz in {folder}. Get it there by: "
-            f"npm pack --pack-destination {folder} @iconify-json/{name}"
+            f"No iconify-json-{name}-*.tgz in {folder}. Get it there by: mkdir -p {folder} && "
+            f"npm pack --pack-destination {folder} @iconify-json/{name}@{VERSIONS[name]}"
         )
     parts = []
     with tarfile.open(found[-1]) as package:
@@ -55,6 +61,7 @@ def draw(emoji: str, name: str, folder: Path = FOLDER) -> Image.Image:
     Raises:
         FileNotFoundError: the set is not in the folder; the message says how to get it.
         LookupError: the set has no such emoji.
+        ModuleNotFoundError: resvg_py is not installed.
     """
     data = _set(name, folder)[0]
     for title in _names(emoji, name, folder):
@@ -66,8 +73,12 @@ def draw(emoji: str, name: str, folder: Path = FOLDER) -> Image.Image:
         raise LookupError(f"{name} has no picture for {emoji!r}.")
     width = icon.get("width", data.get("width", 16))
     height = icon.get("height", data.get("height", 16))
-    import resvg_py  # scenes can be said, and pictures compared, without a renderer of SVG
-
+    try:
+        import resvg_py  # scenes can be said, and pictures compared, without a renderer of SVG
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'Icons are drawn by resvg_py, which is not installed: pip install "resvg-py==0.5.*"'
+        ) from error
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'viewBox="0 0 {width} {height}">{icon["body"]}</svg>'

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
+import pipelines
 import sprites
 import words
 from conjure_st import ConjureCrossEncoder, GenerativeProcess
@@ -147,9 +148,11 @@ class OnTop(PicturebookPipeline):
 
 
 @torch.no_grad()
-def agreement(encoder: nn.Module, tasks: dict[str, list[Judged]], model: Path) -> dict[str, str]:
+def agreement(
+    encoder: nn.Module, tasks: dict[str, list[Judged]], model: PicturebookPipeline
+) -> dict[str, str]:
     """By task, the main figure of the encoder's cosine, and of a permuted denoiser over it."""
-    pipe = OnTop(**PicturebookPipeline.from_pretrained(model).components)
+    pipe = OnTop(**model.components)
     pipe.reader = encoder
     on_top = ConjureCrossEncoder(pipe, process=GenerativeProcess.preset("fast"), cache="off")
     control, cosine = rows_of_model(
@@ -172,6 +175,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("conjure_st/models/picturebook"))
     parser.add_argument("--icons", type=Path, default=sprites.FOLDER, help="the sets of icons")
     a = parser.parse_args()
+    model = pipelines.opened(a.model)
     tasks = {"triplets": some_of_each(judged_of("VisualCompositionTriplets"), 20)}
     tasks |= {file.stem: [some(read_pairs(file), a.limit)] for file in a.files}
 
@@ -206,7 +210,7 @@ def main() -> None:
         heads = Contents(len(book.concepts))
         steps = learn(encoder, heads, book, taught, a.minutes, a.seed)
         shares = [f"{named(encoder, heads, book, scenes):.2f}" for scenes in (new, other)]
-        row = (name, str(steps), *shares, *agreement(encoder, tasks, a.model).values())
+        row = (name, str(steps), *shares, *agreement(encoder, tasks, model).values())
         print(f"| {' | '.join(row)} |", flush=True)
 
 

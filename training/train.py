@@ -25,16 +25,18 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
+import checkpoints
+import pipelines
 import sprites
+import vocabulary
 import words
 from batches import Batches, phase
-from checkpoints import kept, packed, save, unpack
 from conjure_st.models.pipeline import PicturebookPipeline
 from muon import Muon
 from net import Contents, Halfway, pipeline, slots
 from scenes import Book
 from sheet import sheet
-from triplets import won
+from triplets import triplets, won
 
 REPEATS = 2  # noise levels per scene: a second one is cheaper than a second caption
 AUXILIARY = 0.1
@@ -155,15 +157,18 @@ def main() -> None:
             f"in {a.steps} steps no denoiser would be trained: the text encoder learns alone for "
             f"{text_first}. Give more --steps, or fewer --text-first."
         )
+    triplets()  # what they need may be missing: said now, and not after the first minutes
     given = a.start or a.words
-    begun = PicturebookPipeline.from_pretrained(given) if given else None
+    begun = pipelines.opened(given) if given else None
     pipe = pipeline(a.seed, begun)
+    book = Book(words.whole(pipe.tokenizer), a.icons)
     settings = {
         "seed": a.seed, "batch": a.batch, "text-first": text_first, "start": a.start is not None,
-        "vocabulary": words.digest(pipe.tokenizer), "grammar": GRAMMAR,
+        "vocabulary": words.digest(pipe.tokenizer), "concepts": vocabulary.digest(book.concepts),
+        "grammar": GRAMMAR,
     }  # fmt: skip
     try:
-        so_far = kept(a.out, settings)
+        so_far = checkpoints.kept(a.out, settings)
     except ValueError as error:
         parser.error(str(error))
     a.out.mkdir(parents=True, exist_ok=True)
@@ -173,7 +178,6 @@ def main() -> None:
         pipe.transformer.load_state_dict(begun.transformer.state_dict())
         pipe.text_encoder.load_state_dict(begun.text_encoder.state_dict())
     pipe = pipe.to(device)
-    book = Book(words.whole(pipe.tokenizer), a.icons)
     pipe.set_progress_bar_config(disable=True)
     heads = Contents(len(book.concepts)).to(device)
     halfway = Halfway(len(book.concepts)).to(device)
@@ -187,20 +191,14 @@ def main() -> None:
         for n, p in module.named_parameters()
         if p.requires_grad
     }
-    # distilled to other last bits, or signs, on another machine
-    word_table = pipe.text_encoder.embeddings.word_embeddings.weight
     average = {k: p.detach().clone() for k, p in parameters.items()}
     optimiser_list = optimisers(list(modules.values()), a.rate)
+    word_table = pipe.text_encoder.embeddings.word_embeddings.weight
+    learned = (parameters, average, word_table, optimiser_list)
     step, spent = 0, 0.0
     if so_far:
         tensors, step, spent = so_far
-        with torch.no_grad():
-            word_table.copy_(tensors["word_table"])
-            for k, p in parameters.items():
-                p.copy_(tensors[f"model.{k}"])
-                average[k].copy_(tensors[f"average.{k}"])
-        for i, optimiser in enumerate(optimiser_list):
-            unpack(optimiser, f"opt{i}", tensors)
+        checkpoints.restore(tensors, *learned)
         print(f"resumed at step {step}, minute {spent:.1f}", flush=True)
 
     data = DataLoader(
@@ -226,21 +224,17 @@ def main() -> None:
             log.write(json.dumps(line) + "\n")
 
     def keep(minutes: float) -> None:
-        tensors = {f"model.{k}": p.detach() for k, p in parameters.items()}
-        tensors |= {"word_table": word_table} | {f"average.{k}": v for k, v in average.items()}
-        for i, optimiser in enumerate(optimiser_list):
-            tensors |= packed(optimiser, f"opt{i}")
-        save(a.out, tensors, settings, step, minutes)
+        checkpoints.save(a.out, checkpoints.state_of(*learned), settings, step, minutes)
         live = {k: p.detach().clone() for k, p in parameters.items()}
         with torch.no_grad():
             for k, p in parameters.items():
                 p.copy_(average[k])
             sheet(pipe, a.out / f"sheet-{step:06d}.png")
-            pipe.save_pretrained(a.out / "pipeline", safe_serialization=True)
+            pipelines.save(pipe, a.out / "pipeline")
             record("evaluation.jsonl", {"step": step, "minutes": minutes, **won(pipe)})
             copies = len(list(a.out.glob("pipeline-*")))
             if minutes >= a.snapshots * (copies + 1):
-                pipe.save_pretrained(a.out / f"pipeline-{step:06d}", safe_serialization=True)
+                pipelines.save(pipe, a.out / f"pipeline-{step:06d}")
             for k, p in parameters.items():
                 p.copy_(live[k])
 

@@ -8,9 +8,12 @@ words find a picture too, with names from CLDR (Unicode licence). Pictures are i
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import re
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 CLDR = Path("/usr/share/unicode/cldr/common/annotations/en.xml")
@@ -124,6 +127,12 @@ class Concept:
         return self.names[0]
 
 
+def digest(concepts: Sequence[Concept]) -> str:
+    """Of what there is to show and how it is called: a caption of other concepts is another one."""
+    listed = json.dumps([astuple(concept) for concept in concepts])
+    return hashlib.sha256(listed.encode()).hexdigest()[:8]
+
+
 def core() -> list[Concept]:
     """The hand-made list, the commonest things of everyday captions."""
     with Path(__file__).with_name("concepts.tsv").open(encoding="utf-8") as file:
@@ -141,7 +150,16 @@ def core() -> list[Concept]:
 
 
 def tail(taken: list[Concept], annotations: Path = CLDR) -> list[Concept]:
-    """CLDR's other nameable emoji: titles of one or two plain words, no faces, flags or signs."""
+    """CLDR's other nameable emoji: titles of one or two plain words, no faces, flags or signs.
+
+    Raises:
+        FileNotFoundError: CLDR's annotations are not there.
+    """
+    if not annotations.is_file():
+        raise FileNotFoundError(
+            f"{annotations} is not there, which names the rarer things. Install it by: "
+            "sudo apt-get install unicode-cldr-core"
+        )
     unwanted = re.compile(
         r"face|flag|button|symbol|clock|arrow|sign|keycap|heart|square|circle|diamond|"
         r"^man|^woman|^person|^people|^old|hair|skin|cat with|finger|hand|mark|o’|moon|key|"

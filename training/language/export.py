@@ -33,7 +33,7 @@ def main() -> None:
         settings = json.loads(config.read_text(encoding="utf-8"))
         if isinstance(settings, dict) and settings.pop("_name_or_path", None) is not None:
             config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    for path in a.to.iterdir():
+    for path in a.to.glob("*.safetensors"):
         # safetensors writes for its owner alone; an installation may be read by others
         path.chmod(0o644)
     size = sum(path.stat().st_size for path in a.to.rglob("*") if path.is_file())

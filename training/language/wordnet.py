@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,6 +77,17 @@ def _synset(line: str) -> Synset:
     )
 
 
+def _lines(path: Path) -> Iterator[str]:
+    """A file's, but for the licence above them."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is not there, a part of WordNet 3.0. Install it by: "
+            "sudo apt-get install wordnet-base"
+        )
+    with path.open(encoding="utf-8") as file:
+        yield from (line for line in file if not line.startswith("  "))
+
+
 def synsets(folder: Path = FOLDER) -> dict[str, Synset]:
     """All synsets by key, in the files' order.
 
@@ -83,11 +95,9 @@ def synsets(folder: Path = FOLDER) -> dict[str, Synset]:
     """
     found = {}
     for name in PARTS:
-        with (folder / f"data.{name}").open(encoding="utf-8") as file:
-            for line in file:
-                if not line.startswith("  "):
-                    synset = _synset(line)
-                    found[synset.key] = synset
+        for line in _lines(folder / f"data.{name}"):
+            synset = _synset(line)
+            found[synset.key] = synset
     return found
 
 
@@ -95,20 +105,16 @@ def first_senses(folder: Path = FOLDER) -> dict[str, str]:
     """One-word lemma -> the key of its commonest meaning, over all parts of speech."""
     letters = {"1": "n", "2": "v", "3": "a", "4": "r", "5": "a"}
     counts: dict[tuple[str, str], int] = defaultdict(int)
-    with (folder / "cntlist.rev").open(encoding="utf-8") as file:
-        for line in file:
-            sense, _, count = line.split()
-            lemma, _, rest = sense.partition("%")
-            counts[lemma, letters[rest[0]]] += int(count)
+    for line in _lines(folder / "cntlist.rev"):
+        sense, _, count = line.split()
+        lemma, _, rest = sense.partition("%")
+        counts[lemma, letters[rest[0]]] += int(count)
     best: dict[str, tuple[int, str]] = {}
     for name, letter in PARTS.items():
-        with (folder / f"index.{name}").open(encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("  "):
-                    continue
-                fields = line.split()
-                lemma, offset = fields[0], fields[6 + int(fields[3])]
-                count = counts[lemma, letter]
-                if lemma.isalpha() and (lemma not in best or count > best[lemma][0]):
-                    best[lemma] = count, letter + offset
+        for line in _lines(folder / f"index.{name}"):
+            fields = line.split()
+            lemma, offset = fields[0], fields[6 + int(fields[3])]
+            count = counts[lemma, letter]
+            if lemma.isalpha() and (lemma not in best or count > best[lemma][0]):
+                best[lemma] = count, letter + offset
     return {lemma: key for lemma, (_, key) in best.items()}
