@@ -16,7 +16,6 @@ from torch import nn
 from conjure_st.cache import TrajectoryCache
 from conjure_st.card import model_card
 from conjure_st.engines import survivors
-from conjure_st.filed import name_for_files
 from conjure_st.generator import Process
 from conjure_st.measures import Measures
 from conjure_st.module import ConjureModule, Similarity
@@ -37,8 +36,7 @@ _RANK_ARGUMENTS = list(inspect.signature(CrossEncoder.rank).parameters)[4:]
 class ConjureCrossEncoder(Measures):
     """Similarity of two texts by what they make a model of images draw, or a model of language say.
 
-    Threads may share a model, and take turns: `predict`, `rank`, `shortlist` and `divergence` wait
-    for one another.
+    Threads may share a model, and take turns, as all models over one pipeline do.
 
     Args:
         model_name_or_path: "picturebook" (the embedded diffusion model, offline), a diffusers model
@@ -146,19 +144,20 @@ class ConjureCrossEncoder(Measures):
                 activation_fn=activation_fn,
                 **{**common, "device": device or str(module.generator.device)},
             )
-            # sentence-transformers writes a given card as it is, and would otherwise write its
-            # own about a trained model, scoring sample texts to do so.
-            self._model_card_text = model_card(  # type: ignore[assignment]
-                module.saved_name, similarity, module.generator.process.to_dict()
-            )
+            self._writes_card = True
         if max_length is not None:
             self.module.max_seq_length = max_length
-        name_for_files(
-            self,
-            self.module,
-            similarity=self.module.similarity,
-            activation_fn=repr(self.activation_fn),
-        )
+        self._is_made = True
+
+    def _filed_by(self) -> dict[str, Any]:
+        return {
+            "similarity": self.module.similarity,
+            "activation_fn": repr(self.activation_fn),
+        }
+
+    def _card(self) -> str:
+        module = self.module
+        return model_card(module.saved_name, module.similarity, self.process.to_dict())
 
     def predict(  # type: ignore[override]
         self, *args: Any, tolerance: float | None = None, **kwargs: Any

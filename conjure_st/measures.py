@@ -9,6 +9,7 @@ import numpy as np
 from sentence_transformers import CrossEncoder
 
 from conjure_st.divergence import Divergence
+from conjure_st.filed import Filed
 from conjure_st.generator import Process
 from conjure_st.module import ConjureModule
 from conjure_st.pair_scorer import Cost, Measure, PairScorer
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from conjure_st.textual.explain import TextualExplanation
 
 
-class Measures(CrossEncoder):
+class Measures(Filed, CrossEncoder):
     """What ConjureCrossEncoder has and other CrossEncoders do not have."""
 
     @property
@@ -45,8 +46,9 @@ class Measures(CrossEncoder):
 
     def cost(self, pairs: Sequence[Any], *, samples: int | None = None) -> Cost:
         """What scoring these pairs, or this pair, would cost now; see `PairScorer.cost`."""
-        self.module.follow_networks()
-        return self.scorer.cost(self.read(pairs), samples=samples)
+        with self.module.turn:
+            self.module.follow_networks()
+            return self.scorer.cost(self.read(pairs), samples=samples)
 
     def divergence(
         self,
@@ -89,22 +91,23 @@ class Measures(CrossEncoder):
         Raises:
             ValueError: something is no text, or the model's output is not finite.
         """
-        [pair] = self.read([(text1, text2)])
         module, scorer = self.module, self.scorer
-        module.follow_networks()
-        how: dict[str, Any] = {
-            "normalised": module.similarity == "normalised",
-            "model": module.saved_name,
-            "show_progress_bar": show_progress_bar,
-        }
-        if isinstance(scorer, TextualScorer):
-            from conjure_st.textual.explain import explain as explain_words
+        with module.turn:
+            [pair] = self.read([(text1, text2)])
+            module.follow_networks()
+            how: dict[str, Any] = {
+                "normalised": module.similarity == "normalised",
+                "model": module.saved_name,
+                "show_progress_bar": show_progress_bar,
+            }
+            if isinstance(scorer, TextualScorer):
+                from conjure_st.textual.explain import explain as explain_words
 
-            return explain_words(scorer, pair, **how)
-        from conjure_st.explain import explain
+                return explain_words(scorer, pair, **how)
+            from conjure_st.explain import explain
 
-        assert isinstance(scorer, TrajectoryScorer)
-        return explain(scorer, pair, **how)
+            assert isinstance(scorer, TrajectoryScorer)
+            return explain(scorer, pair, **how)
 
     def read(self, pairs: Sequence[Any]) -> list[Pair]:
         """Checked pairs of what is read, as `predict` reads them: with the default prompt, cut.
@@ -132,13 +135,14 @@ class Measures(CrossEncoder):
         Args and errors: as `PairScorer.distance_matrix`.
         """
         module = self.module
-        module.follow_networks()
-        return module.scorer.distance_matrix(
-            list(map(module.read, check_texts(texts))),
-            None if texts2 is None else list(map(module.read, check_texts(texts2))),
-            measure=measure,
-            show_progress_bar=show_progress_bar,
-        )
+        with module.turn:
+            module.follow_networks()
+            return module.scorer.distance_matrix(
+                list(map(module.read, check_texts(texts))),
+                None if texts2 is None else list(map(module.read, check_texts(texts2))),
+                measure=measure,
+                show_progress_bar=show_progress_bar,
+            )
 
     def evoke(
         self, texts: Sequence[str], *, samples: int | None = None, show_progress_bar: bool = False
@@ -150,7 +154,8 @@ class Measures(CrossEncoder):
         """
         from conjure_st.evoked import evoke
 
-        return evoke(self, texts, samples=samples, show_progress_bar=show_progress_bar)
+        with self.module.turn:
+            return evoke(self, texts, samples=samples, show_progress_bar=show_progress_bar)
 
     def landscape(
         self,
@@ -166,6 +171,7 @@ class Measures(CrossEncoder):
         """
         from conjure_st.landscape import landscape
 
-        return landscape(
-            self, texts, exact=exact, measure=measure, show_progress_bar=show_progress_bar
-        )
+        with self.module.turn:
+            return landscape(
+                self, texts, exact=exact, measure=measure, show_progress_bar=show_progress_bar
+            )

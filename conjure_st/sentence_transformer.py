@@ -24,14 +24,14 @@ from conjure_st.card import (
 )
 from conjure_st.embedding_module import ConjureEmbeddingModule, Dimension
 from conjure_st.engines import Embedder
-from conjure_st.filed import name_for_files
+from conjure_st.filed import Filed
 from conjure_st.generator import Process
 from conjure_st.paths import expanded
 from conjure_st.saved import check_as_saved, saved_model_type
 from conjure_st.texts import check_text
 
 
-class ConjureSentenceTransformer(SentenceTransformer):
+class ConjureSentenceTransformer(Filed, SentenceTransformer):
     """Embeddings of texts by what they make a generative model imagine, or say.
 
     Every text is looked at along the same few anchor trajectories, so that N texts cost N·S·T
@@ -40,7 +40,7 @@ class ConjureSentenceTransformer(SentenceTransformer):
     asked about the same D continuations after every text, D·m tokens a text: the squared distance
     is the mean squared difference of their log-probabilities.
 
-    Threads may share a model, and take turns: calls of `encode` wait for one another.
+    Threads may share a model, and take turns, as all models over one pipeline do.
 
     Args:
         model_name_or_path: as of `ConjureCrossEncoder`: a diffusion model, a language model, or a
@@ -138,9 +138,7 @@ class ConjureSentenceTransformer(SentenceTransformer):
                 similarity_fn_name="cosine",
                 **{**common, "device": device or str(module.generator.device)},
             )
-            # sentence-transformers writes a given card as it is, and would otherwise write its
-            # own about a trained model.
-            self._model_card_text = _card(module)  # type: ignore[assignment]
+            self._writes_card = True
         else:
             asked = {
                 "process": process,
@@ -161,15 +159,18 @@ class ConjureSentenceTransformer(SentenceTransformer):
                 self.embedder.cache = TrajectoryCache.at(cache)
         if max_length is not None:
             self.module.max_seq_length = max_length
-        embedder = self.embedder
-        name_for_files(
-            self,
-            self.module,
-            dimension=embedder.projected_dimension,
-            anchors=embedder.anchors.texts,
-            truncate_dim=self.truncate_dim,
-            similarity_fn_name=self.similarity_fn_name,
-        )
+        self._is_made = True
+
+    def _filed_by(self) -> dict[str, Any]:
+        return {
+            "dimension": self.embedder.projected_dimension,
+            "anchors": self.embedder.anchors.texts,
+            "truncate_dim": self.truncate_dim,
+            "similarity_fn_name": self.similarity_fn_name,
+        }
+
+    def _card(self) -> str:
+        return _card(self.module)
 
     @property
     def module(self) -> ConjureEmbeddingModule:
@@ -202,10 +203,11 @@ class ConjureSentenceTransformer(SentenceTransformer):
         Raises:
             ValueError: something is no string.
         """
-        self.module.follow_networks()
         name = self.default_prompt_name
         prompt = self.prompts[name] if name else None
-        return self.embedder.cost(self.module.texts(self._listed(texts), prompt))
+        with self.module.turn:
+            self.module.follow_networks()
+            return self.embedder.cost(self.module.texts(self._listed(texts), prompt))
 
     def _listed(self, texts: Any) -> Sequence[Any]:
         return [texts] if self.is_singular_input(texts) else texts

@@ -22,13 +22,13 @@ from conjure_st.generator import Process, process_of
 from conjure_st.loading import EMBEDDED, load_generator
 from conjure_st.model_kwargs import loading_options
 from conjure_st.paths import expanded
-from conjure_st.placement import after_cast, device_of, keep_wide, precision_of
+from conjure_st.placement import keep_wide, precision_of
 from conjure_st.settings import whole_number
 from conjure_st.texts import beginning
 from conjure_st.textual.language_model import LanguageModel
 from conjure_st.textual.loading import language_identity
 from conjure_st.textual.process import TextualProcess
-from conjure_st.turns import Turn
+from conjure_st.turns import turn_of
 from conjure_st.written import Written
 
 PIPELINE_FOLDER, LANGUAGE_MODEL_FOLDER = "pipeline", "language_model"
@@ -105,7 +105,7 @@ class TextModule(InputModule):
                 if isinstance(part, nn.Module) and name != "vae"
             }
         )
-        self.turn = Turn()
+        self.turn = turn_of(self.pipeline or getattr(self.generator, "model", self.generator))
         self._written = Written()
         self._shorter: int | None = None
         self._warned_of_length = False
@@ -201,24 +201,21 @@ class TextModule(InputModule):
         generator: Any = self.generator
         if self.networks.training:  # as `.train()` leaves them: what drops out is not repeatable
             self.networks.eval()
-        others = self._written.since_last(self.networks)
-        if others:
-            self.saved_name = None
-        if isinstance(generator, LanguageModel):
-            generator.follow()
+        with self._written.since_last(self.networks) as others:
+            if isinstance(generator, (PipelineDenoiser, LanguageModel)):
+                generator.follow()
             if others:
-                generator.identity = language_identity(generator.model, generator.tokenizer)
-            return
-        network = getattr(generator, "network", None)
-        if network is not None and network.dtype != generator.dtype:
-            generator.identity = after_cast(generator.identity, generator.dtype)
-            generator.dtype = network.dtype
-            dtype = str(network.dtype).removeprefix("torch.")
-            generator.process = generator.process.replace(dtype=dtype)
-        if network is not None:
-            generator.device = device_of(generator.pipeline, network)
-        if others:
-            generator.identity = pipeline_identity(generator.pipeline)
+                generator.identity = (
+                    language_identity(generator.model, generator.tokenizer)
+                    if isinstance(generator, LanguageModel)
+                    else pipeline_identity(generator.pipeline)
+                )
+                self.saved_name = None
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)
+        with self._written.since_last(self.networks):
+            pass  # a copy's weights are those of its name, and the next look tells others
 
     # Saving and loading ---------------------------------------------------------------------
 
@@ -247,27 +244,15 @@ class TextModule(InputModule):
             for part in (self.generator.model, self.generator.tokenizer):
                 part.save_pretrained(folder / LANGUAGE_MODEL_FOLDER)
         elif self.saved_name is None:
-            if self.pipeline is None:
+            if not isinstance(self.generator, PipelineDenoiser):
                 raise ValueError(
                     f"A {type(self.generator).__name__} has no weights to save. Save a model "
                     "that was made from a name, a folder or a diffusers pipeline."
                 )
-            self._save_pipeline(folder / PIPELINE_FOLDER)
+            self.generator.save(folder / PIPELINE_FOLDER)
         (folder / self.config_file_name).write_text(
             json.dumps(self.get_config_dict(), indent=2) + "\n"
         )
-
-    def _save_pipeline(self, folder: Path) -> None:
-        """With the VAE, which loading leaves out until a picture is asked for."""
-        denoiser, pipeline = self.generator, self.pipeline
-        if not (isinstance(denoiser, PipelineDenoiser) and denoiser.vae_on_disk):
-            pipeline.save_pretrained(folder, safe_serialization=True)
-            return
-        pipeline.register_modules(vae=denoiser.vae())
-        try:
-            pipeline.save_pretrained(folder, safe_serialization=True)
-        finally:
-            pipeline.register_modules(vae=None)
 
     @classmethod
     def load(  # type: ignore[override]

@@ -14,7 +14,6 @@ from test_scorer import gaussian
 from torch import nn
 
 from conjure_st import ConjureCrossEncoder, ConjureSentenceTransformer, GenerativeProcess
-from conjure_st.filed import name_for_files
 
 PROCESS = GenerativeProcess(steps=3, samples=2)
 COMMON: list[dict[str, Any]] = [
@@ -65,10 +64,9 @@ def test_a_card_s_data_that_are_given_are_named_too() -> None:
     card = CrossEncoderModelCardData(language="en")
     made = ConjureCrossEncoder(gaussian(PROCESS), model_card_data=card)
     assert made.model_card_data is card
-    assert str(card.base_model).startswith("conjure-st/GaussianDenoiser-")
+    assert str(made.model_card_data.base_model).startswith("conjure-st/GaussianDenoiser-")
     made.module.saved_name = "owner/name"  # as of the hub
-    name_for_files(made, made.module)
-    assert str(card.base_model).startswith("conjure-st/owner--name-")
+    assert str(made.model_card_data.base_model).startswith("conjure-st/owner--name-")
 
 
 @pytest.mark.parametrize(
@@ -82,3 +80,35 @@ def test_mteb_files_processes_apart(cls: Any, wrapper: Any) -> None:
     assert (first.name, first.revision) == (again.name, again.revision)
     if cls is ConjureSentenceTransformer:
         assert (first.name, first.revision) == filed(models[0])
+
+
+def test_what_is_set_later_changes_the_name() -> None:
+    model = tiny(ConjureSentenceTransformer, prompts={"p": "a "})
+    seen = [filed(model)]
+    model.max_seq_length = 6
+    seen.append(filed(model))
+    model.truncate_dim = 8
+    seen.append(filed(model))
+    model.default_prompt_name = "p"
+    seen.append(filed(model))
+    model.half()
+    seen.append(filed(model))
+    model.module.pipeline.unet.conv_out.bias.data += 1
+    seen.append(filed(model))
+    assert len(set(seen)) == 6
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_card_is_of_the_model_as_it_is_saved(cls: Any, tmp_path: Path) -> None:
+    model = cls(process=PROCESS, device="cpu")
+    model.bfloat16()
+    model.save_pretrained(str(tmp_path / "cast"))
+    card = (tmp_path / "cast" / "README.md").read_text()
+    assert '"dtype": "bfloat16"' in card and "picturebook" in card
+    model.module.pipeline.transformer.proj_out.bias.data += 1
+    model.save_pretrained(str(tmp_path / "changed"))
+    assert "picturebook" not in (tmp_path / "changed" / "README.md").read_text()
+    again = cls(str(tmp_path / "changed"), device="cpu")
+    again.save_pretrained(str(tmp_path / "again"))
+    cards = [(tmp_path / name / "README.md").read_text() for name in ("changed", "again")]
+    assert cards[0] == cards[1]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -11,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import stable_diffusion
 from test_scorer import gaussian
 
 from conjure_st import ConjureCrossEncoder, ConjureSentenceTransformer, GenerativeProcess
+from conjure_st.turns import Turn
 
 PROCESS = GenerativeProcess(steps=3, samples=2)
 TEXTS = tuple(f"text {i}" for i in range(12))
@@ -87,3 +91,34 @@ def test_a_copy_does_not_wait_for_the_original(call: str, copied: Callable[[Any]
     with ThreadPoolExecutor(1) as pool, model.module.turn:
         asked = pool.submit(ask, copied(model), 0)
         assert np.allclose(asked.result(timeout=60), expected, atol=1e-6)
+
+
+def test_models_over_one_pipeline_share_a_turn() -> None:
+    pipeline = stable_diffusion()
+    scores, embeds = (
+        cls(pipeline, process=PROCESS, device="cpu")
+        for cls in (ConjureCrossEncoder, ConjureSentenceTransformer)
+    )
+    assert scores.module.turn is embeds.module.turn
+    assert scores.module.turn is not made_for("predict").module.turn
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_waits_for_nobody() -> None:
+    turn, taken, done = Turn(), Event(), Event()
+
+    def hold() -> None:
+        with turn:
+            taken.set()
+            done.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(hold)
+        taken.wait(60)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # instead of waiting for ever
+            with turn:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        done.set()

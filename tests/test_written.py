@@ -83,3 +83,51 @@ def test_copies_casts_and_moves_change_no_weights(copied: Any) -> None:
     other = copied(model)
     other.module.follow_networks()
     assert other.module.generator.identity == identity
+
+
+def merged(pipeline: Any) -> None:
+    """As peft merges a LoRA, whose names are gone afterwards."""
+    pipeline.unet.mid_block.resnets[0].conv1.weight.data += 0.5
+
+
+def test_what_is_merged_into_weights_is_noticed(tmp_path: Path) -> None:
+    model = drawing(tmp_path)
+    before = model.predict(PAIRS)
+    merged(model.module.pipeline)
+    assert model.predict(PAIRS) != before
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_that_is_changed_is_another_model(copied: Any, tmp_path: Path) -> None:
+    model = drawing(tmp_path)
+    before = model.predict(PAIRS)
+    other = copied(model)
+    merged(other.module.pipeline)
+    assert other.predict(PAIRS) != before
+    assert drawing(tmp_path).predict(PAIRS) == before
+
+
+def test_what_is_merged_while_offloaded_is_noticed(tmp_path: Path) -> None:
+    """enable_model_cpu_offload moves parameters, and keeps them; its hook is no obstacle."""
+    model = drawing(tmp_path)
+    before = model.predict(PAIRS)
+    model.module.pipeline.text_encoder._hf_hook = object()
+    merged(model.module.pipeline)
+    assert model.predict(PAIRS) != before
+
+
+def test_a_change_is_told_until_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = drawing(tmp_path)
+    before = model.predict(PAIRS)
+    merged(model.module.pipeline)
+
+    def interrupted(_: Any) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("conjure_st.text_module.pipeline_identity", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.predict(PAIRS)
+    assert model.predict(PAIRS) != before

@@ -10,6 +10,7 @@ import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +21,7 @@ from conjure_st.denoisers.base import ScheduledDenoiser
 from conjure_st.denoisers.decode import to_pictures
 from conjure_st.denoisers.protocol import Conditioning
 from conjure_st.denoisers.schedule import per_row
-from conjure_st.placement import device_of
+from conjure_st.placement import after_cast, device_of
 from conjure_st.process import GenerativeProcess
 
 ENCODED_AT_ONCE = 8
@@ -83,6 +84,26 @@ class PipelineDenoiser(ScheduledDenoiser):
             dtype=self.network.dtype,
             image_tokens=(height // patch) * (width // patch),
         )
+
+    def follow(self) -> None:
+        """Take note of where `.to()` has moved the network, and of its precision."""
+        if self.network.dtype != self.dtype:
+            self.identity = after_cast(self.identity, self.dtype)
+            self.dtype = self.network.dtype
+            name = str(self.dtype).removeprefix("torch.")
+            self.process = self.process.replace(dtype=name)
+        self.device = device_of(self.pipeline, self.network)
+
+    def save(self, folder: Path) -> None:
+        """Save the pipeline, with the VAE that loading left out until a picture is asked for."""
+        if not self.vae_on_disk:
+            self.pipeline.save_pretrained(folder, safe_serialization=True)
+            return
+        self.pipeline.register_modules(vae=self.vae())
+        try:
+            self.pipeline.save_pretrained(folder, safe_serialization=True)
+        finally:
+            self.pipeline.register_modules(vae=None)
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> list[Conditioning]:
