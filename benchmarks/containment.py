@@ -71,6 +71,8 @@ def main() -> None:
     args = parser.parse_args()
     places.check(parser, args.json)
     places.check(parser, args.figure, PICTURES)
+    if args.samples < 2:
+        parser.error(f"--samples {args.samples}: a spread takes two at least.")
     process = GenerativeProcess(steps=args.steps, samples=args.samples)
     found = measure(args.model, args.device, process, TrajectoryCache(args.cache))
     rows = found.rows

@@ -72,6 +72,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     places.check(parser, args.json)
+    if len({file.stem for file in args.files}) < len(args.files):
+        parser.error("Two files have one name. Copy one of them to another.")
     samples = {file.stem: sample(file, args.pairs) for file in args.files}
     pairs = [pair for chosen in samples.values() for pair in chosen]
     cache = TrajectoryCache(args.cache, max_bytes=1 << 30)

@@ -60,7 +60,7 @@ _EXAMPLES = "\n".join(
     metavar="NAME",
     help="untrained, text-encoder (a language model's hidden states) or images (of each "
     "model), tfidf, or a sentence-transformers model's name or folder; none for no one. May be "
-    "repeated.",
+    "repeated; those that are not named then are left out.",
 )  # fmt: skip
 @click.option(
     "--control-seeds", type=click.IntRange(min=1), default=3, show_default=True,
@@ -158,7 +158,8 @@ def evaluate(
         scored: dict[str, list[Scored]] = {task: [] for task in tasks}
         processes: dict[str, Any] = {}
         about: dict[str, Any] = {"conjure_st": __version__, "models": processes}
-        about |= {"limit": limit, "resamples": resamples}
+        about |= {"split": split, "subset": subset, "limit": limit, "resamples": resamples}
+        of = "".join(f"/{part}" for part in (subset, split) if part)
         try:
             for name in models:
                 model = load(quiet, given[name])
@@ -177,9 +178,9 @@ def evaluate(
                 _free_memory()  # which the next one needs
         except Exception:
             if any(scored.values()):  # paid for, and so shown; a file would be taken for the whole
-                _show(_compare(judged, scored, of_texts, resamples), about, (), as_json)
+                _show(_compare(judged, scored, of_texts, resamples, of), about, (), as_json)
             raise
-        _show(_compare(judged, scored, of_texts, resamples), about, outs, as_json)
+        _show(_compare(judged, scored, of_texts, resamples, of), about, outs, as_json)
 
 
 def _own(settings: dict[str, Any], writes: bool, kinds: set[bool]) -> dict[str, Any]:
@@ -262,13 +263,14 @@ def _compare(
     scored: dict[str, list[Scored]],
     of_texts: dict[str, list[Scored]],
     resamples: int,
+    of: str,
 ) -> list[Comparison]:
-    """Of each task that has rows, which all have where nothing failed."""
+    """Of each task that has rows, which all have where nothing failed; `of` is the part of it."""
     from conjure_st.agreement.compare import compare
 
     names = [Path(task).name for task in judged]
     return [
-        compare(name if names.count(name) == 1 else task, parts, rows, resamples=resamples)
+        compare((name if names.count(name) == 1 else task) + of, parts, rows, resamples=resamples)
         for name, (task, parts) in zip(names, judged.items(), strict=True)
         if (rows := scored[task] + of_texts[task])
     ]

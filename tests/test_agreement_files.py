@@ -59,6 +59,9 @@ def test_a_column_of_labels_makes_classes(tmp_path: Path) -> None:
     assert read_pairs(written(tmp_path, "p.tsv", rows)).kind == "classes"
     graded = read_pairs(written(tmp_path, "q.tsv", rows.replace("1\ta", "2\ta")))
     assert graded.kind == "similarity"
+    coupled = read_pairs(written(tmp_path, "r.tsv", rows + "0\ta\tg\n0\te\th\n"))
+    assert coupled.unit.tolist() == [0, 1, 2, 0, 2]  # pairs of one text are drawn together
+    assert graded.unit.tolist() == [0, 1, 2]
 
 
 def test_columns_may_be_named(tmp_path: Path) -> None:
@@ -66,6 +69,8 @@ def test_columns_may_be_named(tmp_path: Path) -> None:
     assert read_pairs(file, ["mos", "left", "right"]).pairs[1] == ("c", "d")
     with pytest.raises(ValueError, match=r"no column 'top'.*mos, left, right"):
         read_pairs(file, ["mos", "left", "top"])
+    with pytest.raises(ValueError, match=r"names one column twice: mos, left, left"):
+        read_pairs(file, ["mos", "left", "left"])
 
 
 HEAD = "score\tsentence1\tsentence2\n"
@@ -88,6 +93,12 @@ HEAD = "score\tsentence1\tsentence2\n"
         ("p.tsv", HEAD + "1\ta\tb\nnan\tc\td\n", "line 3: the score 'nan' is not finite"),
         ("p.tsv", HEAD + "1\ta\tb\n2\tc\n", "line 3: 2 columns, and the head has 3"),
         ("p.tsv", HEAD + "1\ta\t \n", "line 2: ' ' is no text"),
+        ("p.csv", "score,text1,text2,score\n1,a,b,2\n", "line 1: two columns are called 'score'"),
+        (
+            "p.jsonl",
+            '{"score": 1' + "0" * 400 + ', "sentence1": "a", "sentence2": "b"}\n',
+            r"line 1: the score 10{39} is no number",
+        ),
         ("p.tsv", HEAD + "1\ta\tb\n2\tc\td\n", "p.tsv has 2 pairs"),
         ("p.csv", 'score,sentence1,sentence2\n1,"a"b,c\n', "p.csv, line 2: ',' expected"),
         ("p.jsonl", '{"score": 1,\n', "line 1 is no JSON"),

@@ -186,7 +186,10 @@ def test_a_task_of_parts_has_a_table_of_them(run: Run) -> None:
         "--subset", "colour",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    [task] = json.loads(result.stdout)["tasks"]
+    said = json.loads(result.stdout)
+    [task] = said["tasks"]
+    assert (said["subset"], said["split"]) == ("colour", None)
+    assert task["task"] == "VisualCompositionTriplets/colour"
     assert task["kind"] == "classes" and task["measures"] == ["ap", "wins"]
     assert len(task["parts"]) == 3
     assert all(part["pairs"] == 6 and part["units"] == 3 for part in task["parts"])

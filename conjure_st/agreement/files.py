@@ -34,8 +34,8 @@ def read_pairs(path: str | Path, columns: Sequence[str] | None = None) -> Judged
 
     A .tsv file has a head and tab-separated columns without quotes, a .csv file a head and
     comma-separated ones with quotes where needed, a .jsonl file an object a line. UTF-8 all. Blank
-    lines are skipped. A column called "label" of nothing but 0 and 1 makes "classes", any other
-    score "similarity".
+    lines are skipped. A column called "label" of nothing but 0 and 1 makes "classes", whose pairs
+    of one first text are drawn together; any other score makes "similarity".
 
     Args:
         path: of the file.
@@ -43,8 +43,9 @@ def read_pairs(path: str | Path, columns: Sequence[str] | None = None) -> Judged
             `TEXTS`.
 
     Raises:
-        ValueError: another suffix; columns that are missing; a score that is no number; a text
-            that is none; too few pairs, or the same score for all. The message names the line.
+        ValueError: another suffix; columns that are missing, or there twice; a score that is no
+            number; a text that is none; too few pairs, or the same score for all. The message names
+            the line.
         OSError: the file cannot be read.
     """
     path = Path(path)
@@ -72,7 +73,10 @@ def read_pairs(path: str | Path, columns: Sequence[str] | None = None) -> Judged
             f"{path.name} has no pairs. Each line is one: score, sentence1, sentence2."
         )
     classes = names[0] == "label" and set(gold) <= {0.0, 1.0}
-    return judged(path.name, pairs, gold, "classes" if classes else "similarity")
+    if not classes:
+        return judged(path.name, pairs, gold, "similarity")
+    number = {text: i for i, text in enumerate(dict.fromkeys(first for first, _ in pairs))}
+    return judged(path.name, pairs, gold, "classes", [number[first] for first, _ in pairs])
 
 
 def _rows(content: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -92,6 +96,11 @@ def _rows(content: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 continue
             if head is None:
                 head = [cell.strip() for cell in cells]
+                twice = [name for name in head if name and head.count(name) > 1]
+                if twice:
+                    raise ValueError(
+                        f"{path.name}, line {reader.line_num}: two columns are called {twice[0]!r}."
+                    )
                 continue
             if len(cells) != len(head):
                 raise ValueError(
@@ -133,6 +142,8 @@ def _columns(there: Sequence[str], asked: Sequence[str] | None, where: str) -> S
                 f"{where}: no column {' or '.join(map(repr, missing))}. There are: "
                 f"{', '.join(map(str, there))}."
             )
+        if len(set(asked)) < len(asked):
+            raise ValueError(f"--columns names one column twice: {', '.join(asked)}.")
         return asked
     score = next((name for name in SCORES if name in there), None)
     texts = next((both for both in TEXTS if set(both) <= set(there)), None)
@@ -152,8 +163,8 @@ def _columns(there: Sequence[str], asked: Sequence[str] | None, where: str) -> S
 def _number(value: Any, where: str) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: the score {value!r} is no number.") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{where}: the score {repr(value)[:40]} is no number.") from error
     if not math.isfinite(number):
         raise ValueError(f"{where}: the score {value!r} is not finite.")
     return number
