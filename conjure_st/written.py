@@ -76,7 +76,7 @@ def _ends(parameters: Mapping[str, Tensor]) -> dict[str, list[int]]:
     """First and last element of each, bit for bit; fetched from a device together."""
     found: dict[torch.device, dict[str, Tensor]] = {}
     for name, p in parameters.items():
-        if p.numel():
+        if p.numel() and type(p) is nn.Parameter:  # a quantised one may not be read so
             ends = torch.stack([p[(0,) * p.ndim], p[(-1,) * p.ndim]])
             found.setdefault(p.device, {})[name] = ends.float()
     return {
