@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/picturebook"))
     parser.add_argument("--minutes", type=float, default=150.0)
     parser.add_argument("--steps", type=int, help="how long it is, instead of minutes")
-    parser.add_argument("--batch", type=int, default=128, help="scenes per step")
+    parser.add_argument("--batch", type=int, default=64, help="scenes per step")
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--seed", type=int, default=0)
     other = parser.add_mutually_exclusive_group()
