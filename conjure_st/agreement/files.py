@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from conjure_st.agreement.judged import Judged, judged
+from conjure_st.agreement.judged import Judged, by_first_text, judged
 from conjure_st.texts import Pair
 
 SUFFIXES = (".tsv", ".csv", ".jsonl")
@@ -75,8 +75,7 @@ def read_pairs(path: str | Path, columns: Sequence[str] | None = None) -> Judged
     classes = names[0] == "label" and set(gold) <= {0.0, 1.0}
     if not classes:
         return judged(path.name, pairs, gold, "similarity")
-    number = {text: i for i, text in enumerate(dict.fromkeys(first for first, _ in pairs))}
-    return judged(path.name, pairs, gold, "classes", [number[first] for first, _ in pairs])
+    return judged(path.name, pairs, gold, "classes", by_first_text(pairs))
 
 
 def _rows(content: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -86,6 +86,16 @@ def judged(
     return Judged(name, kind, list(pairs), np.asarray(gold, np.float64), units.astype(np.int64))
 
 
+def by_first_text(pairs: Sequence[Pair]) -> list[int]:
+    """Units of pairs that stand or fall with their first text.
+
+    >>> by_first_text([("a", "b"), ("c", "d"), ("a", "e")])
+    [0, 1, 0]
+    """
+    number = {text: i for i, text in enumerate(dict.fromkeys(first for first, _ in pairs))}
+    return [number[first] for first, _ in pairs]
+
+
 def some(whole: Judged, units: int, seed: int = 0) -> Judged:
     """A choice of so many units, the same every time, in their order; all if there are no more.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 # The HTTP client's own errors, under the name that the hub's library gives them.
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
-from conjure_st.agreement.judged import Judged, Kind, judged
+from conjure_st.agreement.judged import Judged, Kind, by_first_text, judged
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -168,8 +168,7 @@ def _judged(name: str, kind: Kind, task: Any, data: Any) -> Judged:
     pairs = list(zip(data[first], data[second], strict=True))
     unit = None
     if kind == "classes":
-        place = {text: i for i, text in enumerate(dict.fromkeys(data[first]))}
-        unit = [place[text] for text in data[first]]
+        unit = by_first_text(pairs)
     elif together := getattr(task, "rows_of_an_item", None):
         unit = [row // together for row in range(len(pairs))]
     return judged(name, pairs, list(data[label]), kind, unit)
